@@ -1,0 +1,205 @@
+"""
+Ask whether a Docker engine answers, and start one where no init system does it.
+
+Meant for containers, chroots and test machines; where there is an init system, ``service.running`` is the
+right tool.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import re
+import shlex
+import socket as _socket
+import subprocess
+import time
+from pathlib import Path
+
+import salt.utils.path
+from salt.exceptions import CommandExecutionError
+
+__virtualname__ = "docker_engine"
+
+SOCKET = "/var/run/docker.sock"
+LOG = "/var/log/docker.log"
+PIDFILE = "/var/run/docker.pid"
+EXEC_ROOT = "/var/run/docker"
+
+_PING_SECONDS = 5
+_POLL_SECONDS = 0.1
+_LOG_LINES = 15
+
+
+def __virtual__() -> str | tuple[bool, str]:
+    if not hasattr(_socket, "AF_UNIX"):
+        return False, "docker_engine needs Unix sockets, which this platform does not offer"
+    return __virtualname__
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket: the only transport that an engine always offers."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def ping(socket: str = SOCKET) -> bool:
+    """
+    Tell whether a Docker engine answers on a socket.
+
+    socket : /var/run/docker.sock
+        Path (string) of the engine's Unix socket.
+
+    Returns ``True`` if it answers ``/_ping`` with success within 5 seconds, else ``False``: a missing socket,
+    a dead one and one that we may not open are all the same to a caller who wants an engine.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' docker_engine.ping
+        salt '*' docker_engine.ping socket=/run/user/1000/docker.sock
+    """
+    connection = _UnixConnection(socket, _PING_SECONDS)
+    try:
+        connection.request("GET", "/_ping")
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def start(
+    command: str = "dockerd",
+    socket: str = SOCKET,
+    timeout: float = 60,
+    log: str = LOG,
+    pidfile: str = PIDFILE,
+    exec_root: str = EXEC_ROOT,
+) -> bool:
+    """
+    Start a Docker engine in the background and wait until it answers.
+
+    The engine gets a session of its own and so survives the caller. Nothing is ever killed: neither an engine
+    that takes too long, nor one that runs and does not answer.
+
+    command : dockerd
+        The program with its arguments (string, split like a shell does, run without one).
+
+    socket : /var/run/docker.sock
+        Path (string) of the Unix socket on which the engine will answer; has to agree with ``command``.
+
+    timeout : 60
+        Seconds (number) to wait for an answer.
+
+    log : /var/log/docker.log
+        File (string) to which the engine's output is appended.
+
+    pidfile : /var/run/docker.pid
+        File (string) with the engine's process id; has to agree with ``command``.
+
+    exec_root : /var/run/docker
+        Directory (string) of the engine's run-time files; has to agree with ``command``.
+
+    Stale process id files, the engine's and its containerd's, are removed: after a crash or a reboot the
+    number may belong to some other process, and the engine would refuse to start for good.
+
+    Returns ``True`` if an engine was started, ``False`` if one answered already.
+
+    Raises ``CommandExecutionError`` if the program is missing, ends, or does not answer in time; the message
+    has the last lines that it logged.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' docker_engine.start
+        salt '*' docker_engine.start command='dockerd --iptables=false' timeout=120
+    """
+    if ping(socket):
+        return False
+    _remove_if_stale(Path(pidfile), "dockerd")
+    _remove_if_stale(Path(exec_root, "containerd", "containerd.pid"), "containerd")
+    offset = _size(Path(log))
+    process = _spawn(command, Path(log))
+    problem = _wait(process, socket, timeout, Path(pidfile))
+    if problem:
+        raise CommandExecutionError(f"{command} {problem}; {log} ends:\n{_tail(Path(log), offset)}")
+    return True
+
+
+def _remove_if_stale(pidfile: Path, program: str) -> None:
+    # An empty one is just being written by somebody.
+    if _size(pidfile) and not _is_alive(pidfile, program):
+        # Where this fails, dockerd refuses to start and says why.
+        with contextlib.suppress(OSError):
+            pidfile.unlink()
+
+
+def _is_alive(pidfile: Path, program: str) -> bool:
+    """Does the file name a live process of that program? A zombie is none, though /proc still lists it."""
+    try:
+        pid = int(pidfile.read_text())
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (OSError, ValueError):
+        return False
+    match = re.match(r"\d+ \((?P<program>.*)\) (?P<state>\S)", stat, re.DOTALL)
+    # The kernel keeps 15 characters of a name.
+    return match is not None and match["program"] == program[:15] and match["state"] not in "ZX"
+
+
+def _spawn(command: str, log: Path) -> subprocess.Popen[bytes]:
+    try:
+        arguments = shlex.split(command)
+    except ValueError as error:
+        raise CommandExecutionError(f"{command} cannot be split into arguments: {error}") from error
+    # Salt's own search: it knows the sbin directories even where PATH does not.
+    program = salt.utils.path.which(arguments[0]) if arguments else None
+    if not program:
+        raise CommandExecutionError(f"{command or 'The empty command'} is not installed")
+    try:
+        with log.open("ab") as output:
+            return subprocess.Popen(
+                [program, *arguments[1:]],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd="/",
+                start_new_session=True,
+            )
+    except OSError as error:
+        raise CommandExecutionError(f"{program} could not be started: {error}") from error
+
+
+def _wait(process: subprocess.Popen[bytes], socket: str, timeout: float, pidfile: Path) -> str:
+    """Why no engine answers, or '' once one does."""
+    deadline = time.monotonic() + timeout
+    while not ping(socket):
+        # The package's own start script may have been quicker: then ours gives way, and theirs will answer.
+        if process.poll() is not None and not _is_alive(pidfile, "dockerd"):
+            return f"ended with status {process.returncode}"
+        if time.monotonic() > deadline:
+            return f"(process {process.pid}) did not answer on {socket} within {timeout} s"
+        time.sleep(_POLL_SECONDS)
+    return ""
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _tail(path: Path, offset: int) -> str:
+    with path.open("rb") as log:
+        log.seek(offset)
+        return "\n".join(log.read().decode(errors="replace").splitlines()[-_LOG_LINES:])

@@ -1,0 +1,149 @@
+"""Candidates: the files that could serve a project, in the order in which pip would take them.
+
+https://packaging.python.org/en/latest/specifications/version-specifiers/
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+from packaging.specifiers import SpecifierSet
+from packaging.utils import BuildTag, NormalizedName, canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from pipmirror_lib.errors import WheelError
+from pipmirror_lib.profile import TargetProfile
+from pipmirror_lib.wheels import Metadata, WheelName, parse_name
+
+# A name from a page becomes a path; the parsers that follow would let tags with slashes pass.
+_SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+!-]*")
+SDIST_SUFFIXES = (".tar.gz", ".zip", ".tar.bz2", ".tgz")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One file: a wheel that lies in the mirror (`path`) or a wheel or sdist on an index (`url`)."""
+
+    project: NormalizedName
+    version: Version
+    filename: str
+    wheel: WheelName | None = field(default=None, compare=False)
+    path: Path | None = None
+    url: str = field(default="", compare=False)
+    sha256: str = ""
+    size: int | None = field(default=None, compare=False)
+    requires_python: str | None = field(default=None, compare=False)
+    upload_time: str = field(default="", compare=False)
+    yanked: str | None = field(default=None, compare=False)
+    # The sha256 of a PEP 658 `.metadata` file, '' where it is offered without one, None where it is not.
+    metadata_sha256: str | None = field(default=None, compare=False)
+    built: bool = field(default=False, compare=False)
+
+    @property
+    def is_sdist(self) -> bool:
+        return self.wheel is None
+
+    @property
+    def build(self) -> BuildTag:
+        return self.wheel.build if self.wheel else ()
+
+    def __str__(self) -> str:
+        return f"{self.project} {self.version}"
+
+
+class Source(Protocol):
+    """Where candidates come from: the directory, the index, or both."""
+
+    def files(self, project: NormalizedName) -> Sequence[Candidate]:
+        """Every file of a project, in any order; empty where the project is unknown."""
+
+    def metadata(self, candidate: Candidate) -> Metadata:
+        """What the file requires; WheelError where that cannot be said, and the candidate is discarded."""
+
+    def prefetch(self, projects: Iterable[NormalizedName], candidates: Iterable[Candidate]) -> None:
+        """A hint of what will be asked next; may fetch it in parallel, must not raise."""
+
+
+def named(filename: str, project: NormalizedName) -> tuple[Version, WheelName | None] | None:
+    """Version (and wheel parts) that a file name on a project's page stands for; None if pip would skip it."""
+    if not _SAFE.fullmatch(filename):
+        return None
+    if filename.endswith(".whl"):
+        try:
+            wheel = parse_name(filename)
+        except WheelError:
+            return None
+        return (wheel.version, wheel) if wheel.project == project else None
+    suffix = next((s for s in SDIST_SUFFIXES if filename.endswith(s)), "")
+    stem = filename[: -len(suffix)] if suffix else ""
+    # An sdist's project may hold hyphens: the split is where the left side is the project.
+    for position, letter in enumerate(stem):
+        if letter == "-" and canonicalize_name(stem[:position]) == project:
+            try:
+                return Version(stem[position + 1 :]), None
+            except InvalidVersion:
+                continue
+    return None
+
+
+class Shelf:
+    """The candidates of one project for one target profile: those that fit, best first, and why others don't."""
+
+    def __init__(self, files: Iterable[Candidate], profile: TargetProfile, *, binary: bool = True) -> None:
+        self.rejected: dict[str, list[Candidate]] = {"python": [], "tags": [], "binary": []}
+        self._ranked: list[tuple[tuple[Version, int, BuildTag], Candidate]] = []
+        for candidate in files:
+            fault, rank = self._judge(candidate, profile, binary)
+            if fault:
+                self.rejected[fault].append(candidate)
+            else:
+                self._ranked.append(((candidate.version, -rank, candidate.build), candidate))
+
+    @staticmethod
+    def _judge(candidate: Candidate, profile: TargetProfile, binary: bool) -> tuple[str, int]:
+        """('' or why it does not fit, how far from the best tag)."""
+        rank = profile.rank(candidate.wheel.tags) if candidate.wheel else len(profile.tags)
+        if rank is None:
+            return "tags", 0
+        if not profile.allows(candidate.requires_python):
+            return "python", 0
+        if candidate.wheel and not binary and not candidate.built:
+            return "binary", 0
+        return "", rank
+
+    @cached_property
+    def best_first(self) -> tuple[Candidate, ...]:
+        """One candidate per version: only the best tag and build of a version ever counts, as in pip."""
+        ranked = sorted(self._ranked, key=lambda pair: pair[0], reverse=True)
+        kept: dict[Version, Candidate] = {}
+        for _, candidate in ranked:
+            # A file that was yanked alone gives way to another one of its version.
+            if candidate.version not in kept or kept[candidate.version].yanked is not None is candidate.yanked:
+                kept[candidate.version] = candidate
+        return tuple(kept.values())
+
+    def matching(self, specifier: SpecifierSet, prereleases: bool | None) -> Iterator[Candidate]:
+        """Candidates within the *combined* specifier, best first.
+
+        PEP 440 as current pip reads it: prereleases count when allowed, when any specifier names one, or
+        when no final release fits. (packaging 24.0, which Salt pins, lacks the last rule, so it is here.)
+        PEP 592: a yanked file serves only a pin that nothing else can meet.
+        """
+        fitting = [c for c in self.best_first if specifier.contains(c.version, prereleases=True)]
+        if not (prereleases or specifier.prereleases):
+            finals = [c for c in fitting if not c.version.is_prerelease]
+            fitting = finals or (fitting if prereleases is None else [])
+        if all(c.yanked is not None for c in fitting) and _is_pinned(specifier):
+            return iter(fitting)
+        return (c for c in fitting if c.yanked is None)
+
+
+def _is_pinned(specifier: SpecifierSet) -> bool:
+    return any(
+        one.operator == "===" or (one.operator == "==" and not one.version.endswith(".*")) for one in specifier
+    )

@@ -1,0 +1,523 @@
+"""The Docker Engine API: images, and containers that are always removed again.
+
+Two kinds of container. A plain one runs the administrator's own command, as root and with network. A *hardened* one
+runs strangers' code: unprivileged, without capabilities, network (unless granted) or a writable root, within limits.
+The docker SDK costs 0.2 s, so it is imported when an engine is first asked for. https://docs.docker.com/reference/api/engine/
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import os
+import re
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from pipmirror_lib import settings
+from pipmirror_lib.errors import EngineError, ImageError
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+LABEL = "org.pipmirror"
+SCRATCH = "/pipmirror/scratch"
+# The numbers, not the name: a minimal image need not know `nobody`.
+NOBODY = 65534
+_HEAD_BYTES = 5 << 20
+_TAIL_BYTES = 64 << 10
+_START = "apply the docker state or start dockerd"
+_MACHINES = {
+    "x86_64": "amd64",
+    "aarch64": "arm64",
+    "i386": "386",
+    "i686": "386",
+    "ppc64el": "ppc64le",
+    "armhf": "arm/v7",
+    "armv7l": "arm/v7",
+    "armel": "arm/v5",
+}
+_HARDENED_ENVIRONMENT = {
+    "HOME": f"{SCRATCH}/home",
+    "TMPDIR": f"{SCRATCH}/tmp",
+    "USER": "nobody",
+    "LOGNAME": "nobody",
+    "LANG": "C.UTF-8",
+    # The first moment that a zip archive can record.
+    "SOURCE_DATE_EPOCH": "315532800",
+    "PYTHONHASHSEED": "0",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """What the engine knows of an image."""
+
+    id: str
+    labels: Mapping[str, str]
+    created: datetime
+    architecture: str
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A directory or file of the host, seen from inside."""
+
+    source: Path
+    target: str
+    read_only: bool = True
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run of one command (an argument vector, never a shell line).
+
+    `scratch` is a directory on disk for HOME and TMPDIR of a hardened run: a tmpfs would be mounted noexec, and
+    configure scripts and ninja have to run what they compile. `groups` lets it read files that only a group may read.
+    """
+
+    image: str
+    command: tuple[str, ...]
+    mounts: tuple[Mount, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    network: bool = False
+    user: str = ""
+    working_dir: str = ""
+    hardened: bool = True
+    limits: settings.Container = field(default_factory=settings.Container)
+    platform: str = ""
+    scratch: Path | None = None
+    groups: tuple[int, ...] = ()
+    log_path: Path | None = None
+    name: str = "run"
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended; `log` is what the log file holds."""
+
+    exit_code: int
+    log: str
+    timed_out: bool
+    oom_killed: bool
+
+
+class Engine:
+    """A connection to one container engine."""
+
+    def __init__(self, client: DockerClient) -> None:
+        # The published type stubs leave half of the low-level client untyped.
+        self._api: Any = client.api
+        self._cpus = 0.0
+
+    @classmethod
+    def connect(cls, url: str = "") -> Engine:
+        """Reach the engine at `url` (default: DOCKER_HOST or the usual socket); EngineError says what to do if it is not there."""
+        try:
+            import docker
+        except ImportError as error:
+            raise EngineError(
+                "the Python package docker is missing in Salt's interpreter; apply the pipmirror.python state"
+            ) from error
+        import requests
+
+        try:
+            client = docker.DockerClient(base_url=url, timeout=20) if url else docker.from_env(timeout=20)
+            client.ping()
+        except (docker.errors.DockerException, requests.RequestException, OSError, ValueError) as error:
+            raise EngineError(_unreachable(error, url)) from error
+        # A commit or an import of a large image is silent until it is done.
+        client.api.timeout = 1800
+        return cls(client)
+
+    def close(self) -> None:
+        self._api.close()
+
+    def image(self, reference: str) -> ImageInfo | None:
+        """The image of that name or id, or None."""
+        with _translated(f"image {reference}"):
+            try:
+                return _info(self._api.inspect_image(reference))
+            except _docker_errors().ImageNotFound:
+                return None
+
+    def find(self, labels: Mapping[str, str]) -> list[ImageInfo]:
+        """All images that carry these labels, newest first."""
+        with _translated("list images"):
+            rows = self._api.images(filters={"label": _label_filter(labels)})
+        found = [self.image(row["Id"]) for row in rows]
+        return sorted((info for info in found if info), key=lambda info: info.created, reverse=True)
+
+    def pull(self, reference: str, platform: str = "") -> ImageInfo:
+        """Fetch an image from its registry; ImageError carries the engine's own words."""
+        with _translated(f"pull {reference}", ImageError):
+            lines = self._api.pull(
+                reference, stream=True, decode=True, platform=oci_platform(platform) or None
+            )
+            _raise_reported(lines)
+        info = self.image(reference)
+        if info is None:
+            raise ImageError(f"pull {reference}: the engine reports success, yet has no such image")
+        return info
+
+    def import_tar(
+        self,
+        source: Path | IO[bytes],
+        repository: str,
+        tag: str,
+        *,
+        labels: Mapping[str, str] | None = None,
+        changes: Iterable[str] = (),
+        platform: str = "",
+    ) -> str:
+        """Make an image of one layer from a tar archive of a root file system; its id."""
+        changes = [*changes, *(f"LABEL {key}={_quoted(value)}" for key, value in (labels or {}).items())]
+        params: dict[str, Any] = {"fromSrc": "-", "repo": repository, "tag": tag, "changes": changes}
+        if platform:
+            # The reason for not calling the SDK's import_image: it cannot say which platform.
+            params["platform"] = oci_platform(platform)
+        api = self._api
+        with contextlib.ExitStack() as stack, _translated(f"import {repository}:{tag}", ImageError):
+            stream = stack.enter_context(open(source, "rb")) if isinstance(source, Path) else source
+            url = f"{api.base_url}/v{api.api_version}/images/create"
+            chunks = iter(lambda: stream.read(1 << 20), b"")
+            headers = {"Content-Type": "application/x-tar"}
+            response = api.post(url, params=params, data=chunks, headers=headers, timeout=api.timeout)
+            _raise_reported(_json_lines(response.text))
+        info = self.image(f"{repository}:{tag}")
+        if info is None:
+            raise ImageError(f"import {repository}:{tag}: the engine reports success, yet has no such image")
+        return info.id
+
+    def remove_image(self, reference: str) -> bool:
+        """Remove an image; False where it was gone already. One that a container still uses is an EngineError."""
+        with _translated(f"remove image {reference}"):
+            try:
+                self._api.remove_image(reference)
+            except _docker_errors().ImageNotFound:
+                return False
+        return True
+
+    def remove_containers(self, labels: Mapping[str, str]) -> list[str]:
+        """Remove what a killed run left behind: every container of ours with these labels, running or not; their ids."""
+        wanted = _label_filter({LABEL: "1", **labels})
+        with _translated("list containers"):
+            rows = self._api.containers(all=True, filters={"label": wanted})
+        for row in rows:
+            self._remove(row["Id"])
+        return [row["Id"] for row in rows]
+
+    def run(self, spec: RunSpec) -> RunResult:
+        """Run the command to its end, or to its time limit; the container is removed whatever happens."""
+        with self.container(spec) as container:
+            return container.finish()
+
+    @contextlib.contextmanager
+    def container(self, spec: RunSpec) -> Iterator[Container]:
+        """A container made but not started, for a run whose result is to be committed; removed at the end."""
+        # The name is ours, so that the container can be removed even if we are interrupted before its id arrives.
+        name = f"pipmirror-{re.sub('[^a-zA-Z0-9_.-]+', '-', spec.name)}-{uuid.uuid4().hex[:12]}"
+        try:
+            with _translated(f"create a container of {spec.image}"):
+                self._create(name, spec)
+            yield Container(self._api, name, spec)
+        finally:
+            self._remove(name)
+
+    def _create(self, name: str, spec: RunSpec) -> None:
+        environment = {**(_HARDENED_ENVIRONMENT if spec.hardened else {}), **spec.environment}
+        self._api.create_container(
+            spec.image,
+            # An image's own ENTRYPOINT would take our command for its arguments.
+            entrypoint=list(spec.command[:1]),
+            command=list(spec.command[1:]),
+            name=name,
+            user=spec.user or (f"{NOBODY}:{NOBODY}" if spec.hardened else ""),
+            environment=environment,
+            working_dir=spec.working_dir or (SCRATCH if spec.hardened else None),
+            labels={**spec.labels, LABEL: "1"},
+            host_config=self._host_config(spec),
+            platform=oci_platform(spec.platform) or None,
+            # The client's proxy settings may hold a password, which is none of strangers' code's business.
+            use_config_proxy=spec.network and not spec.hardened,
+        )
+
+    def _host_config(self, spec: RunSpec) -> dict[str, Any]:
+        from docker import types
+
+        options: dict[str, Any] = {
+            # Not as `binds`, where a colon in a path would separate.
+            "mounts": [types.Mount(m.target, str(m.source), "bind", m.read_only) for m in _mounts(spec)],
+            "network_mode": "default" if spec.network else "none",
+            # We listen ourselves; the engine's own copy of the log has no limit.
+            "log_config": types.LogConfig(type="none"),
+        }
+        if spec.hardened:
+            options.update(
+                cap_drop=["ALL"],
+                security_opt=["no-new-privileges"],
+                read_only=True,
+                mem_limit=spec.limits.memory,
+                memswap_limit=spec.limits.memory,
+                pids_limit=spec.limits.pids,
+                nano_cpus=int(min(spec.limits.cpus, self._processors()) * 1_000_000_000),
+                group_add=[str(group) for group in spec.groups],
+            )
+        return dict(self._api.create_host_config(**options))
+
+    def _processors(self) -> float:
+        """How many there are: the engine refuses a limit beyond."""
+        if not self._cpus:
+            self._cpus = float(self._api.info().get("NCPU") or 1)
+        return self._cpus
+
+    def _remove(self, name: str) -> None:
+        with _translated(f"remove container {name}"):
+            try:
+                self._api.remove_container(name, v=True, force=True)
+            except _docker_errors().NotFound:
+                return
+            except _docker_errors().APIError as error:
+                # 409: somebody else is removing it already.
+                if error.status_code != 409:
+                    raise
+
+
+class Container:
+    """One container between its creation and its removal; made by `Engine.container`."""
+
+    def __init__(self, api: Any, name: str, spec: RunSpec) -> None:
+        self._api = api
+        self._name = name
+        self._spec = spec
+
+    def finish(self) -> RunResult:
+        """Start it, copy its output into the log as it comes, and wait for its end."""
+        with Log(self._spec.log_path) as log:
+            with _translated(f"start {self._spec.command[0]} in {self._spec.image}"):
+                # Attached before the start, or the first lines are lost.
+                stream = self._api.attach(self._name, stream=True, logs=False)
+                copier = threading.Thread(target=_copy, args=(stream, log), daemon=True)
+                copier.start()
+                self._api.start(self._name)
+            with _translated(f"wait for {self._spec.command[0]} in {self._spec.image}"):
+                timed_out = self._wait()
+            copier.join(timeout=30)
+            with _translated("inspect a container"):
+                state = self._api.inspect_container(self._name)["State"]
+        return RunResult(int(state["ExitCode"]), log.text, timed_out, bool(state.get("OOMKilled")))
+
+    def commit(self, repository: str, tag: str, labels: Mapping[str, str]) -> str:
+        """Keep the file system as an image; its id."""
+        with _translated(f"commit {repository}:{tag}"):
+            # Without the changes, whoever runs the image by hand would run our command again.
+            row = self._api.commit(
+                self._name,
+                repository,
+                tag,
+                changes=["ENTRYPOINT []", 'CMD ["/bin/sh"]'],
+                conf={"Labels": dict(labels)},
+            )
+        return str(row["Id"])
+
+    def _wait(self) -> bool:
+        import requests
+
+        limit = self._spec.limits.timeout
+        end = time.monotonic() + limit
+        while (left := end - time.monotonic()) > 0:
+            try:
+                self._api.wait(self._name, timeout=left)
+            except (requests.ReadTimeout, requests.ConnectionError):
+                # The SDK reports its own time limit as either of the two; a dead engine answers no inspection.
+                self._api.inspect_container(self._name)
+            else:
+                return False
+        with contextlib.suppress(_docker_errors().APIError):
+            self._api.kill(self._name)
+        self._api.wait(self._name, timeout=60)
+        return True
+
+
+class Log:
+    """Output of strangers' code, made harmless and bounded: its beginning, and its last lines."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        self._file = open(path, "w", encoding="utf-8") if path else None  # noqa: SIM115
+        self._head: list[str] = []
+        self._tail: deque[str] = deque()
+        self._room, self._tail_size, self._dropped = _HEAD_BYTES, 0, 0
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._closed = True
+            if self._tail:
+                self._put(f"\n[pipmirror: {self._dropped} characters left out]\n" + "".join(self._tail))
+            if self._file:
+                self._file.close()
+
+    @property
+    def text(self) -> str:
+        return "".join(self._head)
+
+    def write(self, data: bytes) -> None:
+        text = harmless(self._decode(data))
+        with self._lock:
+            if self._closed:
+                return
+            kept, rest = text[: self._room], text[self._room :]
+            self._room -= len(kept)
+            if kept:
+                self._put(kept)
+            if rest:
+                self._keep_last(rest)
+
+    def _put(self, text: str) -> None:
+        self._head.append(text)
+        if self._file:
+            self._file.write(text)
+            self._file.flush()
+
+    def _keep_last(self, text: str) -> None:
+        self._tail.append(text)
+        self._tail_size += len(text)
+        while self._tail_size - len(self._tail[0]) > _TAIL_BYTES:
+            gone = len(self._tail.popleft())
+            self._tail_size -= gone
+            self._dropped += gone
+
+
+_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+# All of C0 but tab and newline, DEL and C1, and what reorders or breaks lines in a viewer of Unicode text.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+
+
+def harmless(text: str) -> str:
+    """Text without what could steer a terminal or forge a line."""
+    text = _ESCAPE.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+    return _CONTROL.sub("", text)
+
+
+def oci_platform(architecture: str) -> str:
+    """`linux/arm64` for arm64, aarch64 or linux/arm64; '' for the engine's own."""
+    if not architecture or architecture.startswith("linux/"):
+        return architecture
+    return "linux/" + _MACHINES.get(architecture, architecture)
+
+
+def give_away(directory: Path) -> Path:
+    """Make a directory that a hardened container may write to."""
+    directory.mkdir(parents=True, exist_ok=True)
+    if os.name == "posix" and os.geteuid() == 0:
+        os.chown(directory, NOBODY, NOBODY)
+    else:
+        directory.chmod(0o777)
+    return directory
+
+
+def _mounts(spec: RunSpec) -> tuple[Mount, ...]:
+    if spec.hardened and spec.scratch is not None:
+        for inner in (spec.scratch, spec.scratch / "home", spec.scratch / "tmp"):
+            give_away(inner)
+        return (*spec.mounts, Mount(spec.scratch, SCRATCH, read_only=False))
+    return spec.mounts
+
+
+def _copy(stream: Any, log: Log) -> None:
+    # The engine closes the stream when the container goes; whatever else happens to it must not hide the run's own end.
+    with contextlib.suppress(Exception):
+        for data in stream:
+            log.write(data)
+        stream.close()
+
+
+def _info(row: Mapping[str, Any]) -> ImageInfo:
+    labels = (row.get("Config") or {}).get("Labels") or {}
+    architecture = "/".join(filter(None, (row.get("Architecture"), row.get("Variant"))))
+    return ImageInfo(str(row["Id"]), dict(labels), _moment(str(row.get("Created", ""))), architecture)
+
+
+def _moment(text: str) -> datetime:
+    """RFC 3339 with nanoseconds, which Python before 3.11 cannot read."""
+    match = re.match(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(?:Z|([+-])(\d\d):(\d\d))?", text)
+    if not match:
+        return datetime.fromtimestamp(0, timezone.utc)
+    moment = datetime.strptime(match[1], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)
+    if not match[2]:
+        return moment
+    offset = timedelta(hours=int(match[3]), minutes=int(match[4]))
+    return moment - offset if match[2] == "+" else moment + offset
+
+
+def _label_filter(labels: Mapping[str, str]) -> list[str]:
+    return [f"{key}={value}" for key, value in labels.items()]
+
+
+def _quoted(value: str) -> str:
+    return '"' + re.sub(r'(["\\$])', r"\\\1", value) + '"'
+
+
+def _json_lines(text: str) -> Iterator[Mapping[str, Any]]:
+    import json
+
+    for line in text.splitlines():
+        if line.strip():
+            yield json.loads(line)
+
+
+def _raise_reported(lines: Iterable[Mapping[str, Any]]) -> None:
+    """What fails before the engine's headers are sent is a `message`, what fails after them one more line, an `error`."""
+    for line in lines:
+        if fault := line.get("error") or line.get("message"):
+            raise _docker_errors().DockerException(str(fault))
+
+
+def _docker_errors() -> Any:
+    import docker.errors
+
+    return docker.errors
+
+
+@contextlib.contextmanager
+def _translated(doing: str, kind: Callable[[str], EngineError] = EngineError) -> Iterator[None]:
+    """Every error of the SDK, or of its transport, in one line."""
+    import requests
+
+    try:
+        yield
+    except _docker_errors().ImageNotFound as error:
+        raise ImageError(f"{doing}: {_first_line(error)}") from error
+    except (_docker_errors().DockerException, requests.RequestException) as error:
+        raise kind(f"{doing}: {_first_line(error)}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(getattr(error, "explanation", None) or error).strip()
+    return harmless(text).split("\n", 1)[0] or type(error).__name__
+
+
+def _unreachable(error: BaseException, url: str) -> str:
+    text = str(error)
+    where = f"the container engine at {url or os.environ.get('DOCKER_HOST') or 'its usual socket'}"
+    if "PermissionError" in text or "Permission denied" in text:
+        return f"{where} refuses this user; run as root or join the group docker"
+    if "FileNotFoundError" in text or "No such file" in text:
+        return f"{where} does not exist; {_START}"
+    if "ConnectionRefusedError" in text or "Connection refused" in text:
+        return f"{where} is not running; {_START}"
+    return f"{where} does not answer ({_first_line(error)}); {_START}"

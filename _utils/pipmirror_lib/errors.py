@@ -1,0 +1,58 @@
+"""What can go wrong: one root exception, one subclass for each kind of failure.
+
+Every message is written for the administrator who reads it in a highstate: it names the thing at fault
+and says what to do next, in one line (two where a log is named).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class PipmirrorError(Exception):
+    """Root of everything that this library raises on purpose."""
+
+
+class SettingsError(PipmirrorError):
+    """The declaration is faulty; carries *every* fault, not the first."""
+
+    def __init__(self, faults: Iterable[str]) -> None:
+        self.faults = tuple(faults)
+        head = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
+        super().__init__(f"{head} in the pipmirror settings:\n" + "\n".join(f"- {fault}" for fault in self.faults))
+
+
+class WheelError(PipmirrorError):
+    """A file that claims to be a distribution is not what it claims."""
+
+
+class PackageIndexError(PipmirrorError):
+    """The package index cannot be reached, refuses us, or sends what we cannot trust."""
+
+
+class ResolutionError(PipmirrorError):
+    """A requirement set cannot be satisfied, or not within `resolve_timeout`."""
+
+
+class EngineError(PipmirrorError):
+    """The container engine does not answer or refuses a request."""
+
+
+class ImageError(EngineError):
+    """A base image cannot be had from any of the allowed sources."""
+
+
+class BuilderError(PipmirrorError):
+    """A builder image or its target profile could not be made."""
+
+
+class BuildError(PipmirrorError):
+    """A source distribution did not become the wheel that it should."""
+
+
+class VerifyError(PipmirrorError):
+    """A mirrored set does not install without network."""
+
+
+class MirrorError(PipmirrorError):
+    """The mirror's directory cannot be read, locked or written."""

@@ -1,0 +1,154 @@
+"""Connections to a package index: credentials, certificates, proxies, retries, and bounded reading.
+
+This process alone holds the credentials; they never leave it for a container, a log or a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util.retry import Retry
+
+from pipmirror_lib.errors import MirrorError, PackageIndexError
+from pipmirror_lib.pages import bare
+from pipmirror_lib.settings import Index
+
+PAGE_LIMIT = 64 << 20
+CHUNK = 256 << 10
+CONNECTIONS = 16
+_CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+
+
+def default_url() -> str:
+    """The index that this machine's pip is configured for, else pip's own default."""
+    configured = os.environ.get("PIP_INDEX_URL", "")
+    if not configured:
+        command = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        configured = done.stdout.strip() if done.returncode == 0 else ""
+    if configured:
+        return configured
+    try:
+        from pip._internal.models.index import PyPI
+    except ImportError as error:
+        raise PackageIndexError("index:url is not set and Salt's Python has no pip to ask; set index:url") from error
+    return str(PyPI.simple_url)
+
+
+class Client:
+    """One pool of connections for a whole run; safe to use from several threads."""
+
+    def __init__(self, settings: Index) -> None:
+        self.urls = tuple(url.rstrip("/") + "/" for url in (settings.url or default_url(), *settings.extra_urls))
+        self._settings = settings
+        self._session = requests.Session()
+        retries = Retry(
+            total=settings.retries,
+            backoff_factor=0.5,
+            status_forcelist=(429, 500, 502, 503, 504),
+            allowed_methods=("GET",),
+            respect_retry_after_header=True,
+            raise_on_status=False,
+        )
+        adapter = HTTPAdapter(pool_connections=CONNECTIONS, pool_maxsize=CONNECTIONS, max_retries=retries)
+        self._session.mount("https://", adapter)
+        self._session.mount("http://", adapter)
+        environment = next((os.environ[name] for name in _CA_VARIABLES if os.environ.get(name)), "")
+        self._verify: str | bool = settings.ca_cert or environment or True
+        # Handed over with each request: requests lets the environment win over a session's proxies.
+        self._proxies = {"http": settings.proxy, "https": settings.proxy} if settings.proxy else None
+
+    def close(self) -> None:
+        self._session.close()
+
+    def page(self, url: str, accept: str) -> tuple[bytes, str, str] | None:
+        """(content, content type, final URL) of a page, or None where the index has no such page."""
+        with self._get(url, {"Accept": accept}) as response:
+            if response.status_code == 404:
+                return None
+            self._check(response)
+            content = bytearray()
+            for chunk in response.iter_content(CHUNK):
+                content += chunk
+                if len(content) > PAGE_LIMIT:
+                    raise PackageIndexError(f"{bare(url)} is larger than {PAGE_LIMIT >> 20} MB; is it an index page?")
+            return bytes(content), response.headers.get("Content-Type", ""), response.url
+
+    def download(self, url: str, target: Path, sha256: str, size: int | None) -> str:
+        """Write a file while hashing it; the sha256 is returned, and must be the one that the index gave."""
+        digest, received = hashlib.sha256(), 0
+        with self._get(url, {"Accept-Encoding": "identity"}) as response:
+            self._check(response)
+            try:
+                with target.open("wb") as file:
+                    for chunk in response.iter_content(CHUNK):
+                        received += len(chunk)
+                        if size is not None and received > size:
+                            raise PackageIndexError(f"{bare(url)} is longer than the {size} bytes that its page says")
+                        digest.update(chunk)
+                        file.write(chunk)
+            except OSError as error:
+                # requests' own errors are OSErrors too; those speak of the network, not of the disk.
+                if isinstance(error, requests.RequestException):
+                    raise
+                raise MirrorError(f"cannot write {target.parent}: {error.strerror}") from error
+        found = digest.hexdigest()
+        if sha256 and found != sha256:
+            raise PackageIndexError(f"{bare(url)} has sha256 {found[:12]}…, its page says {sha256[:12]}…; nothing was kept")
+        if size is not None and received != size:
+            raise PackageIndexError(f"{bare(url)} ended after {received} of {size} bytes")
+        return found
+
+    @contextmanager
+    def _get(self, url: str, headers: dict[str, str]) -> Iterator[requests.Response]:
+        host = urlsplit(url).hostname or ""
+        # Credentials belong to the hosts of the declared indexes; a page may link anywhere.
+        ours = self._settings.username and host == urlsplit(self.urls[0]).hostname
+        auth = (self._settings.username, self._settings.password) if ours else None
+        verify = False if host in self._settings.trusted_hosts else self._verify
+        try:
+            response = self._session.get(
+                url,
+                headers=headers,
+                auth=auth,
+                verify=verify,
+                proxies=self._proxies,
+                stream=True,
+                timeout=self._settings.timeout,
+            )
+            with response:
+                yield response
+        except requests.RequestException as error:
+            raise PackageIndexError(_unreachable(url, error)) from error
+
+    def _check(self, response: requests.Response) -> None:
+        if response.status_code in (401, 403):
+            hint = "check index:username and index:password" if self._settings.username else "it wants credentials"
+            raise PackageIndexError(f"{bare(response.url)} refuses us ({response.status_code}): {hint}")
+        if response.status_code != 200:
+            raise PackageIndexError(f"{bare(response.url)} answers {response.status_code} {response.reason}")
+
+
+def _unreachable(url: str, error: Exception) -> str:
+    """One line; the library's own text repeats the URL (with credentials) and the whole chain of causes."""
+    text = re.sub(r"://[^/@\s]*@", "://", str(error))
+    known = {
+        "Name or service not known": "its name cannot be resolved",
+        "name resolution": "its name cannot be resolved",
+        "Connection refused": "connection refused",
+        "Network is unreachable": "network is unreachable",
+        "timed out": "it does not answer in time",
+        "CERTIFICATE_VERIFY_FAILED": "its certificate is not trusted; set index:ca_cert",
+    }
+    reason = next((said for part, said in known.items() if part in text), text.splitlines()[0][:160])
+    return f"package index {bare(url)} is unreachable: {reason} (index:url, index:proxy, index:timeout)"

@@ -1,0 +1,238 @@
+"""Where base images come from: the engine itself, a registry, or, without any registry, a distribution's own archive.
+
+`debootstrap` needs nothing but the package mirror that a Debian or Ubuntu host has anyway; which mirror, is for debootstrap's
+own defaults to say.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from pipmirror_lib import settings
+from pipmirror_lib.engine import LABEL, Engine, ImageInfo, harmless, oci_platform
+from pipmirror_lib.errors import EngineError, ImageError
+
+Progress = Callable[[str], None]
+
+SUITE_LABEL = f"{LABEL}.suite"
+DEBOOTSTRAPPED_LABEL = f"{LABEL}.debootstrapped"
+_SUITE = re.compile(r"[a-z][a-z0-9.-]*")
+_NUMBERED = {
+    "debian": {"10": "buster", "11": "bullseye", "12": "bookworm", "13": "trixie", "latest": "stable"},
+    "ubuntu": {
+        "18.04": "bionic",
+        "20.04": "focal",
+        "22.04": "jammy",
+        "24.04": "noble",
+    },
+}
+# How the engine words that it did not get through to a registry, as opposed to what a registry answered.
+_OUT_OF_REACH = re.compile(
+    r"dial (tcp|udp)|no such host|server misbehaving|name resolution|connection (refused|reset)|network is unreachable"
+    r"|no route to host|i/o timeout|handshake timeout|deadline exceeded|Client\.Timeout|request canceled|proxyconnect",
+    re.IGNORECASE,
+)
+_DEB_ARCHITECTURES = {
+    "linux/amd64": "amd64",
+    "linux/arm64": "arm64",
+    "linux/386": "i386",
+    "linux/arm/v7": "armhf",
+    "linux/arm/v5": "armel",
+    "linux/ppc64le": "ppc64el",
+    "linux/s390x": "s390x",
+    "linux/riscv64": "riscv64",
+}
+# Packages must not start services while they install, and what is only cached stays out of the image.
+_POLICY = "#!/bin/sh\nexit 101\n"
+_LEFT_OUT = ("./dev/*", "./proc/*", "./sys/*", "./var/cache/apt/archives/*.deb", "./var/lib/apt/lists/*_*")
+
+
+@dataclass(frozen=True)
+class BaseImage:
+    """A base image that the engine holds, and where it came from: local, registry or debootstrap."""
+
+    id: str
+    source: str
+
+
+def ensure(
+    engine: Engine, platform: settings.Platform, workdir: Path, progress: Progress, *, refresh: bool = False
+) -> BaseImage:
+    """Have the platform's base image, from the sources that `image_source` allows.
+
+    A registry is asked every time, the others only when the image is missing (or on `refresh`, where the source is
+    `debootstrap`: an image under the same name may be made anew, never one that the administrator has put there for `auto`).
+    """
+    local = present(engine, platform)
+    if platform.image_source == "registry":
+        progress(f"{platform.name}: pulling {platform.image}")
+        return BaseImage(engine.pull(platform.image, platform.architecture).id, "registry")
+    if platform.image_source == "debootstrap":
+        if local and not refresh:
+            return local
+        return _debootstrapped(engine, platform, workdir, progress)
+    if local:
+        return local
+    if platform.image_source == "local":
+        raise ImageError(
+            f"image {platform.image} is not on this machine; load it (docker load), "
+            "or set image_source to registry (pull it) or debootstrap (make it from the distribution's archive)"
+        )
+    return _pulled_or_made(engine, platform, workdir, progress)
+
+
+def present(engine: Engine, platform: settings.Platform) -> BaseImage | None:
+    """The base image that the engine holds already, if it is of the right architecture and origin."""
+    info = engine.image(platform.image)
+    if info is None or not _fits(info, platform.architecture):
+        return None
+    source = "debootstrap" if DEBOOTSTRAPPED_LABEL in info.labels else "local"
+    # Whoever insists on debootstrap does not mean an image of the same name from elsewhere.
+    wanted = platform.image_source != "debootstrap" or source == "debootstrap"
+    return BaseImage(info.id, source) if wanted else None
+
+
+def suite_of(image: str) -> tuple[str, str] | None:
+    """(distribution, suite) of `debian:SUITE`, `ubuntu:24.04`, `debian:12-slim` …; None for any other image."""
+    repository, _, tag = image.partition(":")
+    distribution = repository.removeprefix("docker.io/").removeprefix("library/")
+    if distribution not in _NUMBERED:
+        return None
+    tag = (tag or "latest").removesuffix("-slim")
+    suite = _NUMBERED[distribution].get(tag, tag)
+    # A suite becomes an argument of debootstrap and a file name below its scripts.
+    return (distribution, suite) if _SUITE.fullmatch(suite) and suite != "latest" else None
+
+
+def out_of_reach(message: str) -> bool:
+    """Whether a pull failed because no registry answered (rather than answered no)."""
+    return bool(_OUT_OF_REACH.search(message))
+
+
+def _fits(info: ImageInfo, architecture: str) -> bool:
+    wanted = oci_platform(architecture).removeprefix("linux/")
+    # `arm64` and `arm64/v8` are the same machine.
+    return not wanted or info.architecture == wanted or info.architecture.startswith(wanted + "/")
+
+
+def _pulled_or_made(
+    engine: Engine, platform: settings.Platform, workdir: Path, progress: Progress
+) -> BaseImage:
+    progress(f"{platform.name}: pulling {platform.image}")
+    try:
+        return BaseImage(engine.pull(platform.image, platform.architecture).id, "registry")
+    except EngineError as error:
+        if not out_of_reach(str(error)):
+            raise
+        if suite_of(platform.image) is None:
+            raise ImageError(
+                f"image {platform.image} is neither on this machine nor to be had, for no registry is in reach "
+                f"({error}); load it with docker load"
+            ) from error
+    progress(f"{platform.name}: no registry in reach, making {platform.image} with debootstrap")
+    return _debootstrapped(engine, platform, workdir, progress)
+
+
+def _debootstrapped(
+    engine: Engine, platform: settings.Platform, workdir: Path, progress: Progress
+) -> BaseImage:
+    known = suite_of(platform.image)
+    if known is None:
+        raise ImageError(
+            f"image {platform.image} cannot be made with debootstrap, only debian:SUITE and ubuntu:SUITE can; "
+            "use image_source local or registry"
+        )
+    program = shutil.which("debootstrap")
+    if program is None:
+        raise ImageError(
+            f"image {platform.image} is to be made with debootstrap, which is not installed; install the package "
+            "debootstrap, or load the image with docker load"
+        )
+    workdir.mkdir(parents=True, exist_ok=True)
+    root = Path(tempfile.mkdtemp(prefix="debootstrap-", dir=workdir))
+    # It becomes the image's root directory, which others than root must be able to enter.
+    root.chmod(0o755)
+    try:
+        _bootstrap(program, platform, known[1], root, workdir / f"debootstrap-{known[1]}.log", progress)
+        progress(f"{platform.name}: importing {platform.image}")
+        return BaseImage(_import(engine, platform, known[1], root), "debootstrap")
+    finally:
+        _discard(root)
+
+
+def _bootstrap(
+    program: str, platform: settings.Platform, suite: str, root: Path, log_path: Path, progress: Progress
+) -> None:
+    # Without the last option, an archive whose keyring is not installed would be trusted unseen.
+    command = [program, "--variant=minbase", "--force-check-gpg"]
+    if platform.architecture:
+        wanted = oci_platform(platform.architecture)
+        command.append(f"--arch={_DEB_ARCHITECTURES.get(wanted, wanted.removeprefix('linux/'))}")
+    command += [suite, str(root)]
+    progress(f"{platform.name}: debootstrap {suite} (a minute or two)")
+    with open(log_path, "wb") as log:
+        code = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, check=False
+        ).returncode
+    if code:
+        text = harmless(log_path.read_text("utf-8", "replace"))
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        reason = next(
+            (line for line in reversed(lines) if line.startswith("E:")), lines[-1] if lines else "no output"
+        )
+        raise ImageError(
+            f"image {platform.image}: debootstrap {suite} failed ({reason}); its log is {log_path}"
+        )
+    policy = root / "usr/sbin/policy-rc.d"
+    policy.write_text(_POLICY)
+    policy.chmod(0o755)
+
+
+def _import(engine: Engine, platform: settings.Platform, suite: str, root: Path) -> str:
+    command = ["tar", "--numeric-owner", "--one-file-system", "-C", str(root)]
+    command += [*(f"--exclude={pattern}" for pattern in _LEFT_OUT), "-cf", "-", "."]
+    repository, _, tag = platform.image.partition(":")
+    made = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as archive:
+        assert archive.stdout is not None
+        image = engine.import_tar(
+            archive.stdout,
+            repository,
+            tag or "latest",
+            labels={SUITE_LABEL: suite, DEBOOTSTRAPPED_LABEL: made},
+            changes=['CMD ["bash"]'],
+            platform=platform.architecture,
+        )
+    if archive.returncode:
+        engine.remove_image(image)
+        raise ImageError(f"image {platform.image}: tar of {root} failed with exit code {archive.returncode}")
+    return image
+
+
+def _discard(root: Path) -> None:
+    """Remove the tree, but never through something that debootstrap left mounted: it may be the host's own /proc."""
+    for point in reversed(_mounted_below(root)):
+        subprocess.run(
+            ["umount", "--", str(point)], stdin=subprocess.DEVNULL, capture_output=True, check=False
+        )
+    left = _mounted_below(root)
+    if left:
+        raise ImageError(f"{left[0]} is still mounted; unmount it and remove {root}")
+    shutil.rmtree(root, ignore_errors=True)
+
+
+def _mounted_below(root: Path) -> list[Path]:
+    table = Path("/proc/self/mountinfo")
+    if not table.exists():
+        return []
+    fields = (line.split(" ")[4] for line in table.read_text("utf-8", "surrogateescape").splitlines())
+    points = (Path(re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)) for text in fields)
+    real = root.resolve()
+    return [point for point in points if real in point.parents]

@@ -1,0 +1,269 @@
+"""Candidates from a package index: pages, metadata and files, each fetched once for a whole run.
+
+One `Index` serves all platforms of a run; an `IndexSource` is what one platform sees of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import TypeVar
+
+from packaging.utils import NormalizedName
+
+from pipmirror_lib import pages
+from pipmirror_lib.candidates import Candidate
+from pipmirror_lib.errors import MirrorError, WheelError
+from pipmirror_lib.fetch import CONNECTIONS, Client
+from pipmirror_lib.sdists import read_pkg_info
+from pipmirror_lib.settings import Index as IndexSettings
+from pipmirror_lib.wheels import Metadata, checked_metadata, parse_metadata
+
+K = TypeVar("K")
+T = TypeVar("T")
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A file that is on this machine now, and its hash."""
+
+    path: Path
+    sha256: str
+
+
+class Index:
+    """Everything that one run fetches, in parallel and once.
+
+    `downloads` keeps whole files by hash until the run has admitted them (a run that failed finds them
+    there again); `cache` keeps metadata by hash for good; `known` says where files of a hash lie already.
+    """
+
+    def __init__(
+        self,
+        settings: IndexSettings,
+        downloads: Path,
+        cache: Path,
+        known: Mapping[str, Path] | None = None,
+        progress: Progress = lambda text: None,
+    ) -> None:
+        self._client = Client(settings)
+        self._pool = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="pipmirror-index")
+        # Reading metadata may wait for a file, and a pool must not wait for itself.
+        self._readers = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="pipmirror-metadata")
+        self._downloads, self._cache, self._known = downloads, cache, dict(known or {})
+        self._progress = progress
+        self._lock = threading.Lock()
+        self._pages: dict[NormalizedName, Future[list[Candidate]]] = {}
+        self._files: dict[str, Future[Fetched]] = {}
+        self._metadata: dict[str, Future[Metadata]] = {}
+        self.fetched_files = 0
+        self.fetched_bytes = 0
+
+    def __enter__(self) -> Index:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._readers.shutdown(wait=True, cancel_futures=True)
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._client.close()
+
+    def _once(
+        self, pool: ThreadPoolExecutor, futures: dict[K, Future[T]], key: K, work: Callable[[], T]
+    ) -> Future[T]:
+        with self._lock:
+            if key not in futures:
+                futures[key] = pool.submit(work)
+            return futures[key]
+
+    def page(self, project: NormalizedName) -> Future[list[Candidate]]:
+        """The files of a project, from the first index that has it.
+
+        A project that the first index has never comes from a later one: a stranger could register the name there.
+        """
+        return self._once(self._pool, self._pages, project, lambda: self._page(project))
+
+    def _page(self, project: NormalizedName) -> list[Candidate]:
+        for base in self._client.urls:
+            answer = self._client.page(f"{base}{project}/", pages.ACCEPT)
+            if answer is not None:
+                content, content_type, url = answer
+                return pages.candidates(content, content_type, url, project)
+        return []
+
+    def file(self, candidate: Candidate) -> Future[Fetched]:
+        """The file itself, hashed while it streams, or linked from where it lies already."""
+        key = candidate.sha256 or candidate.url
+        return self._once(self._pool, self._files, key, lambda: self._file(candidate))
+
+    def _file(self, candidate: Candidate) -> Fetched:
+        known = self._known.get(candidate.sha256) if candidate.sha256 else None
+        if known is not None and known.is_file():
+            return Fetched(known, candidate.sha256)
+        name = candidate.sha256 or hashlib.sha256(candidate.url.encode()).hexdigest()
+        target = self._downloads / name / candidate.filename
+        if candidate.sha256 and target.is_file():
+            return Fetched(target, candidate.sha256)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MirrorError(f"cannot write {target.parent}: {error.strerror}") from error
+        partial = target.with_name(f"{target.name}.{os.getpid()}.{threading.get_ident()}.part")
+        try:
+            sha256 = self._client.download(candidate.url, partial, candidate.sha256, candidate.size)
+            with self._lock:
+                self.fetched_files += 1
+                self.fetched_bytes += partial.stat().st_size
+                done = f"fetched {self.fetched_files} files, {self.fetched_bytes / 1e6:.0f} MB"
+            os.replace(partial, target)
+        finally:
+            partial.unlink(missing_ok=True)
+        self._progress(done)
+        return Fetched(target, sha256)
+
+    def metadata(self, candidate: Candidate) -> Future[Metadata]:
+        """What a wheel (or an sdist that says so itself) requires; fails with WheelError where it does not say."""
+        key = candidate.sha256 or candidate.url
+        return self._once(self._readers, self._metadata, key, lambda: self._read_metadata(candidate))
+
+    def _read_metadata(self, candidate: Candidate) -> Metadata:
+        cached = self._cache / candidate.sha256[:2] / f"{candidate.sha256}.json" if candidate.sha256 else None
+        if cached is not None:
+            try:
+                return Metadata.from_data(json.loads(cached.read_bytes()))
+            except (OSError, ValueError, TypeError, KeyError):
+                pass  # not there, half-written or of another version: read the source again
+        metadata = self._fetch_metadata(candidate)
+        if cached is not None:
+            _store(cached, json.dumps(asdict(metadata)))
+        return metadata
+
+    def _fetch_metadata(self, candidate: Candidate) -> Metadata:
+        if candidate.is_sdist:
+            return static_metadata(self.file(candidate).result().path, candidate)
+        if candidate.metadata_sha256 is not None and candidate.sha256 not in self._known:
+            return self._offered_metadata(candidate)
+        return checked_metadata(self.file(candidate).result().path, candidate.filename)[1]
+
+    def _offered_metadata(self, candidate: Candidate) -> Metadata:
+        answer = self._client.page(candidate.url + ".metadata", "*/*")
+        if answer is None:
+            raise WheelError(f"{candidate.filename}: the index offers .metadata and does not have it")
+        content = answer[0]
+        if candidate.metadata_sha256 and hashlib.sha256(content).hexdigest() != candidate.metadata_sha256:
+            raise WheelError(f"{candidate.filename}: .metadata does not have the sha256 that its page says")
+        return _belonging(parse_metadata(content), candidate)
+
+    def prefetch(self, projects: Iterable[NormalizedName], candidates: Iterable[Candidate]) -> None:
+        for project in projects:
+            self.page(project)
+        for candidate in candidates:
+            self.metadata(candidate)
+
+
+def _belonging(metadata: Metadata, candidate: Candidate) -> Metadata:
+    if metadata.project != candidate.project:
+        raise WheelError(f"{candidate.filename} holds the metadata of {metadata.name}")
+    return metadata
+
+
+def static_metadata(sdist: Path, candidate: Candidate) -> Metadata:
+    """PKG-INFO, where it promises that a build will say the same (Metadata 2.2, PEP 643); else WheelError."""
+    content = read_pkg_info(sdist)
+    metadata = parse_metadata(content) if content else None
+    fields = ("requires-dist", "provides-extra", "requires-python")
+    if metadata is None or metadata.metadata_version < "2.2" or any(f in metadata.dynamic for f in fields):
+        raise NeedsBuild(f"{candidate.filename} must be built to know what it requires")
+    return _belonging(metadata, candidate)
+
+
+class NeedsBuild(WheelError):
+    """An sdist does not say on its own what it requires."""
+
+
+def _store(path: Path, content: str) -> None:
+    """Best effort: the cache saves a request, and a disk that is full will be told by what matters."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(content)
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+
+
+class IndexSource:
+    """What one platform sees of an index, together with the wheels that lie in its directory.
+
+    A wheel that lies there serves like one of the index: under the same file name it *is* that one, and under
+    a name that the index lacks it was put there by hand or built here. `upgrade` leaves out the latter where
+    the index knows the project, so that withdrawn files are never chosen anew.
+    `build` makes the wheel of an sdist and tells its metadata; None (a plan) takes such a project as it is.
+    """
+
+    def __init__(
+        self,
+        index: Index,
+        present: Mapping[NormalizedName, Sequence[Candidate]],
+        present_metadata: Callable[[Candidate], Metadata],
+        *,
+        min_age: int = 0,
+        upgrade: bool = False,
+        build: Callable[[Candidate], Metadata] | None = None,
+    ) -> None:
+        self._index = index
+        self._present = present
+        self._present_metadata = present_metadata
+        self._newest = datetime.now(timezone.utc) - timedelta(seconds=min_age) if min_age else None
+        self._upgrade = upgrade
+        self._build = build
+        self.undecided: dict[str, str] = {}
+
+    def files(self, project: NormalizedName) -> Sequence[Candidate]:
+        offered = [c for c in self._index.page(project).result() if self._old_enough(c)]
+        present = {c.filename: c for c in self._present.get(project, ())}
+        if not offered:
+            return list(present.values())
+        merged = [self._same(present.get(candidate.filename), candidate) for candidate in offered]
+        names = {candidate.filename for candidate in offered}
+        extra = [c for c in present.values() if c.filename not in names]
+        return merged + ([] if self._upgrade else extra)
+
+    @staticmethod
+    def _same(present: Candidate | None, offered: Candidate) -> Candidate:
+        """The wheel that lies there, unless the index now has other bytes under its name."""
+        if present is None or (offered.sha256 and present.sha256 and present.sha256 != offered.sha256):
+            return offered
+        return replace(offered, path=present.path, built=present.built)
+
+    def _old_enough(self, candidate: Candidate) -> bool:
+        """An index that does not say when a file came cannot show that it is old enough."""
+        if self._newest is None:
+            return True
+        try:
+            uploaded = datetime.fromisoformat(candidate.upload_time.replace("Z", "+00:00"))
+        except ValueError:
+            return False
+        return uploaded.replace(tzinfo=uploaded.tzinfo or timezone.utc) <= self._newest
+
+    def metadata(self, candidate: Candidate) -> Metadata:
+        if candidate.path is not None:
+            return self._present_metadata(candidate)
+        try:
+            return self._index.metadata(candidate).result()
+        except NeedsBuild as error:
+            if self._build is not None:
+                return self._build(candidate)
+            self.undecided[candidate.filename] = str(error)
+            return Metadata(name=candidate.project, version=str(candidate.version))
+
+    def prefetch(self, projects: Iterable[NormalizedName], candidates: Iterable[Candidate]) -> None:
+        self._index.prefetch(projects, [c for c in candidates if c.path is None])
+

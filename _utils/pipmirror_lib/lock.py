@@ -1,0 +1,67 @@
+"""The lock: a platform's closures from the index, file by file, as a sync would fetch and build them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from pipmirror_lib import resolve
+from pipmirror_lib.candidates import Candidate
+from pipmirror_lib.errors import ResolutionError
+from pipmirror_lib.index import Index, IndexSource
+from pipmirror_lib.local import LocalSource
+from pipmirror_lib.plan import present_versions, question
+from pipmirror_lib.profile import TargetProfile
+from pipmirror_lib.settings import Mirror, Platform
+from pipmirror_lib.wheels import Metadata
+
+
+@dataclass(frozen=True)
+class Lock:
+    """What each satisfiable set needs, what the others lack, and what only a build would tell."""
+
+    sets: Mapping[str, tuple[Candidate, ...]] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    undecided: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def coming(self) -> list[Candidate]:
+        """The files that do not lie there yet."""
+        files = {c.filename: c for closure in self.sets.values() for c in closure if c.path is None}
+        return [files[name] for name in sorted(files)]
+
+
+def make(
+    mirror: Mirror,
+    platform: Platform,
+    profile: TargetProfile,
+    present: LocalSource,
+    index: Index,
+    *,
+    upgrade: bool = False,
+    build: Callable[[Candidate], Metadata] | None = None,
+) -> Lock:
+    """Resolve every set against the index; a set that cannot be satisfied does not keep the others back.
+
+    Wheels that lie in the mirror are preferred unless `upgrade` is set. Raises PackageIndexError when the
+    index cannot be asked; without `build`, no container is started and `undecided` says what that left open.
+    """
+    source = IndexSource(
+        index, present.by_project, present.metadata, min_age=mirror.min_age, upgrade=upgrade, build=build
+    )
+    preferred = {} if upgrade else present_versions(present)
+    sets: dict[str, tuple[Candidate, ...]] = {}
+    missing: dict[str, str] = {}
+    warnings: dict[str, None] = {}
+    for wanted in platform.sets:
+        try:
+            answer = resolve.resolve(question(mirror, wanted, profile, preferred), source)
+        except ResolutionError as error:
+            missing[f"set {wanted.name}"] = str(error)
+            continue
+        missing.update(answer.missing)
+        warnings.update(dict.fromkeys(answer.warnings))
+        if answer.satisfied:
+            sets[wanted.name] = tuple(answer.closure.values())
+    return Lock(sets, missing, tuple(warnings), source.undecided)

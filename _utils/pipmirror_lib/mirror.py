@@ -1,0 +1,310 @@
+"""The mirror's directory: what lies there, who may write, and how a wheel gets in without being seen half-done.
+
+Stage, check, journal, rename, record: killed anywhere in between, the next run rolls forward what the journal
+promises and deletes nothing but staging.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from pipmirror_lib.errors import MirrorError
+from pipmirror_lib.profile import TargetProfile
+from pipmirror_lib.settings import Files, Mirror
+from pipmirror_lib.wheels import checked_metadata, parse_name, sha256_of
+
+PRIVATE = ".pipmirror"
+FORMAT = 1
+Record = dict[str, Any]
+
+
+def now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+@dataclass(frozen=True)
+class Admission:
+    """A staged wheel that has passed every check, and what the manifest shall say of it."""
+
+    staged: Path
+    filename: str
+    record: Record
+
+
+class PlatformDirectory:
+    """One platform's part of a mirror: the public directory and the private one beside it."""
+
+    def __init__(self, target: Path, name: str, files: Files = Files()) -> None:
+        self.name = name
+        self.target = target
+        self.files = files
+        self.public = target / name
+        self.private = target / PRIVATE / name
+        self.manifest_path = self.private / "manifest.json"
+        self.journal_path = self.private / "journal.jsonl"
+        self.profile_path = self.private / "profile.json"
+        self.scan_cache = self.private / "scan.json"
+        self.verdict_path = self.private / "verdict.json"
+        self.published_path = self.private / "published.json"
+        self.logs = self.private / "logs"
+        self.staging = self.private / "staging"
+
+    @classmethod
+    def of(cls, mirror: Mirror, name: str) -> PlatformDirectory:
+        return cls(mirror.target, name, mirror.files)
+
+    # -- reading -------------------------------------------------------------------------------------------
+
+    def manifest(self) -> Record:
+        """What is known of the wheels; MirrorError if it is there and cannot be understood."""
+        try:
+            data = json.loads(self.manifest_path.read_bytes())
+        except FileNotFoundError:
+            return {"format": FORMAT, "wheels": {}}
+        except (OSError, ValueError) as error:
+            raise MirrorError(
+                f"cannot read {self.manifest_path}: {error}; remove it and the wheels are recorded anew"
+            ) from error
+        if not isinstance(data, dict) or data.get("format") != FORMAT or not isinstance(data.get("wheels"), dict):
+            raise MirrorError(f"{self.manifest_path} is of another format; remove it and the wheels are recorded anew")
+        return data
+
+    def profile(self) -> TargetProfile | None:
+        """The target profile of the last time, or None where the platform was never profiled."""
+        try:
+            return TargetProfile.from_data(json.loads(self.profile_path.read_bytes()))
+        except (OSError, ValueError, TypeError, AttributeError):
+            return None
+
+    # -- writing -------------------------------------------------------------------------------------------
+
+    def create(self) -> None:
+        """Make the directories; ours are closed to others, the public one is as the settings say."""
+        try:
+            for directory in (self.target, self.public):
+                if not directory.is_dir():
+                    directory.mkdir(parents=True)
+                    self.own(directory, self.files.dir_mode)
+            (self.target / PRIVATE).mkdir(mode=0o700, exist_ok=True)
+            for directory in (self.private, self.logs, self.staging):
+                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise MirrorError(f"cannot write below {self.target}: {error.strerror} ({error.filename})") from error
+
+    def own(self, path: Path, mode: int) -> None:
+        try:
+            os.chmod(path, mode)
+            if self.files.user or self.files.group:
+                shutil.chown(path, self.files.user or None, self.files.group or None)  # type: ignore[arg-type]
+        except LookupError as error:
+            raise MirrorError(f"files: {error}") from error
+
+    @contextmanager
+    def locked(self, timeout: int, waiting: Callable[[str], None] = lambda text: None) -> Iterator[None]:
+        """Hold the platform for one writer; MirrorError when another one keeps it for `timeout` seconds."""
+        import fcntl  # POSIX only; readers of the library on other systems never come here
+
+        deadline = time.monotonic() + timeout
+        with (self.private / "lock").open("w") as file:
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() >= deadline:
+                        raise MirrorError(
+                            f"{self.name}: another sync has held the platform for {timeout} s (lock_timeout)"
+                        ) from None
+                    waiting(f"{self.name}: waiting for another sync to finish")
+                    time.sleep(0.5)
+            yield
+
+    def save(self, path: Path, content: str) -> None:
+        """Replace a private file in one step, durably."""
+        write_atomically(path, content.encode(), durable=True)
+
+    def save_manifest(self, manifest: Record) -> None:
+        self.save(self.manifest_path, json.dumps(manifest, indent=1, sort_keys=True))
+
+    def record(self, manifest: Record, filenames: Iterable[str]) -> None:
+        """Adopt wheels that lie there without a record: they are hashed, never moved or altered."""
+        names = sorted(filenames)
+        with ThreadPoolExecutor(4) as pool:
+            hashes = list(pool.map(lambda name: sha256_of(self.public / name), names))
+        for name, sha256 in zip(names, hashes, strict=True):
+            metadata, record = _describe(self.public / name, name)
+            self._side_file(name, metadata)
+            manifest["wheels"][name] = {"sha256": sha256, "origin": "adopted", **record}
+        self.save_manifest(manifest)
+
+    def forget(self, manifest: Record, filenames: Iterable[str]) -> None:
+        """Drop the records of wheels that somebody has taken away, so that no page names them."""
+        for name in filenames:
+            del manifest["wheels"][name]
+        self.save_manifest(manifest)
+
+    def admit(self, manifest: Record, admissions: Iterable[Admission]) -> None:
+        """Bring checked wheels in: durable in staging, promised in the journal, then renamed and recorded."""
+        batch = list(admissions)
+        if not batch:
+            return
+        try:
+            with ThreadPoolExecutor(8) as pool:
+                described = list(pool.map(self._prepare, batch))
+            records = {a.filename: {**a.record, **more} for a, (_, more) in zip(batch, described, strict=True)}
+            lines = [json.dumps({"filename": name, "record": record}) + "\n" for name, record in records.items()]
+            write_atomically(self.journal_path, "".join(lines).encode(), durable=True)
+            for admission, (metadata, _) in zip(batch, described, strict=True):
+                self._enter(admission.staged, admission.filename, metadata)
+            self._settle(manifest, records)
+        except OSError as error:
+            raise MirrorError(f"cannot write below {self.target}: {error.strerror}") from error
+
+    def _prepare(self, admission: Admission) -> tuple[bytes, Record]:
+        described = _describe(admission.staged, admission.filename)
+        self.own(admission.staged, self.files.file_mode)
+        _sync(admission.staged)
+        return described
+
+    def _enter(self, staged: Path, filename: str, metadata: bytes) -> None:
+        """The wheel first, then what advertises it."""
+        os.replace(staged, self.public / filename)
+        self._side_file(filename, metadata)
+
+    def _side_file(self, filename: str, metadata: bytes) -> None:
+        """METADATA beside its wheel (PEP 658), so that clients need not fetch the wheel to decide."""
+        path = self.public / f"{filename}.metadata"
+        if not (path.is_file() and path.read_bytes() == metadata):
+            write_atomically(path, metadata, mode=self.files.file_mode)
+            self.own(path, self.files.file_mode)
+
+    def _settle(self, manifest: Record, records: Mapping[str, Record]) -> None:
+        _sync(self.public)
+        manifest["wheels"].update(records)
+        self.save_manifest(manifest)
+        self.journal_path.unlink(missing_ok=True)
+
+    def recover(self, manifest: Record) -> list[str]:
+        """Finish what a killed run had promised; returns the wheels that came in. The lock must be held."""
+        promised: dict[str, Record] = {}
+        for entry in _journal(self.journal_path):
+            filename, record = entry["filename"], entry["record"]
+            staged, final = self.staging / filename, self.public / filename
+            if staged.is_file() and sha256_of(staged) == record["sha256"]:
+                self._enter(staged, filename, checked_metadata(staged, filename)[0])
+            if final.is_file() and final.stat().st_size == record["size"]:
+                self._side_file(filename, checked_metadata(final, filename)[0])
+                promised[filename] = record
+        if self.journal_path.exists():
+            self._settle(manifest, promised)
+        if self.staging.is_dir():
+            shutil.rmtree(self.staging)
+        self.staging.mkdir(mode=0o700)
+        return sorted(promised)
+
+    def stage(self, source: Path, filename: str) -> Path:
+        """A private name for a verified download: a hard link where the file system can, else a copy."""
+        parse_name(filename)
+        staged = self.staging / filename
+        staged.unlink(missing_ok=True)
+        try:
+            try:
+                os.link(source, staged, follow_symlinks=False)
+            except OSError:
+                shutil.copyfile(source, staged)
+        except OSError as error:
+            raise MirrorError(f"cannot write {staged.parent}: {error.strerror}") from error
+        return staged
+
+
+def _describe(path: Path, filename: str) -> tuple[bytes, Record]:
+    """(METADATA, what a page says of the wheel), from the wheel itself."""
+    content, metadata = checked_metadata(path, filename)
+    return content, {
+        "size": path.stat().st_size,
+        "requires_python": metadata.requires_python,
+        "metadata_sha256": hashlib.sha256(content).hexdigest(),
+        "admitted": now(),
+    }
+
+
+def _journal(path: Path) -> list[dict[str, Any]]:
+    """Entries of a journal. It is replaced as a whole, so a line that does not parse was never promised."""
+    try:
+        lines = path.read_text().splitlines()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise MirrorError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        return [json.loads(line) for line in lines]
+    except ValueError as error:
+        raise MirrorError(f"{path} is damaged ({error}); remove it and sync again") from error
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomically(path: Path, content: bytes, *, mode: int = 0o600, durable: bool = False) -> None:
+    """Write beside, then rename: a reader sees the old content or the new, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise MirrorError(f"cannot write {path}: {error.strerror}") from error
+
+
+def downloads(target: Path) -> Path:
+    """Whole files that a run has fetched and not yet admitted; hidden, so that no platform can have the name."""
+    return target / PRIVATE / ".downloads"
+
+
+def metadata_cache(target: Path) -> Path:
+    return target / PRIVATE / ".metadata"
+
+
+@contextmanager
+def using_downloads(target: Path, keep: Callable[[], bool]) -> Iterator[Path]:
+    """Share the downloads with other runs; the last one to succeed empties them.
+
+    A run that fails keeps them, and the next one goes on from there.
+    """
+    import fcntl
+
+    directory = downloads(target)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (directory / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield directory
+        if keep():
+            return
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return  # another run uses them and will be the last
+        for path in directory.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)

@@ -1,0 +1,110 @@
+"""A project's page on a package index, JSON or HTML, read into candidates.
+
+https://packaging.python.org/en/latest/specifications/simple-repository-api/
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from html.parser import HTMLParser
+from typing import Any
+from urllib.parse import unquote, urldefrag, urljoin, urlsplit
+
+from packaging.utils import NormalizedName
+
+from pipmirror_lib.candidates import Candidate, named
+from pipmirror_lib.errors import PackageIndexError
+
+JSON_TYPE = "application/vnd.pypi.simple.v1+json"
+HTML_TYPE = "application/vnd.pypi.simple.v1+html"
+ACCEPT = f"{JSON_TYPE}, {HTML_TYPE};q=0.2, text/html;q=0.1"
+
+
+def candidates(content: bytes, content_type: str, url: str, project: NormalizedName) -> list[Candidate]:
+    """Every file of the page that pip would consider; PackageIndexError for a page that is none."""
+    try:
+        if content_type.split(";")[0].strip() == JSON_TYPE:
+            files = _from_json(json.loads(content), url)
+        else:
+            files = _from_html(content.decode("utf-8", "replace"), url)
+        return [found for file in files if (found := _candidate(file, project))]
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise PackageIndexError(f"the page of {project} at {bare(url)} is not a project page: {error}") from error
+
+
+def bare(url: str) -> str:
+    """A URL for people: no credentials, no query."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}{parts.path}"
+
+
+def _candidate(file: Mapping[str, Any], project: NormalizedName) -> Candidate | None:
+    name = named(file["filename"], project)
+    if not name or urlsplit(file["url"]).scheme not in ("http", "https"):
+        return None
+    return Candidate(
+        project=project,
+        version=name[0],
+        filename=file["filename"],
+        wheel=name[1],
+        url=file["url"],
+        sha256=file["sha256"],
+        size=file["size"],
+        requires_python=file["requires_python"],
+        upload_time=file["upload_time"],
+        yanked=file["yanked"],
+        metadata_sha256=file["metadata"],
+    )
+
+
+def _from_json(page: Mapping[str, Any], url: str) -> Iterator[dict[str, Any]]:
+    for file in page["files"]:
+        yanked = file.get("yanked", False)
+        metadata = file.get("core-metadata", file.get("dist-info-metadata", False))
+        yield {
+            "filename": str(file["filename"]),
+            "url": urljoin(url, str(file["url"])),
+            "sha256": str((file.get("hashes") or {}).get("sha256", "")).lower(),
+            "size": file["size"] if isinstance(file.get("size"), int) else None,
+            "requires_python": file.get("requires-python") or None,
+            "upload_time": str(file.get("upload-time") or ""),
+            "yanked": None if yanked is False or yanked is None else ("" if yanked is True else str(yanked)),
+            "metadata": (
+                str(metadata.get("sha256", "")) if isinstance(metadata, dict) else "" if metadata else None
+            ),
+        }
+
+
+class _Anchors(HTMLParser):
+    def __init__(self, url: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.base = url
+        self.found: list[dict[str, str | None]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        attributes = dict(attrs)
+        if tag == "base" and attributes.get("href"):
+            self.base = urljoin(self.base, attributes["href"] or "")
+        elif tag == "a" and attributes.get("href"):
+            self.found.append(attributes)
+
+
+def _from_html(page: str, url: str) -> Iterator[dict[str, Any]]:
+    parser = _Anchors(url)
+    parser.feed(page)
+    for anchor in parser.found:
+        link, fragment = urldefrag(urljoin(parser.base, anchor["href"] or ""))
+        algorithm, _, digest = fragment.partition("=")
+        metadata = anchor.get("data-core-metadata", anchor.get("data-dist-info-metadata"))
+        yield {
+            "filename": unquote(urlsplit(link).path.rsplit("/", 1)[-1]),
+            "url": link,
+            "sha256": digest.lower() if algorithm == "sha256" else "",
+            "size": None,
+            "requires_python": anchor.get("data-requires-python"),
+            "upload_time": "",
+            # HTML cannot tell a bare attribute from an empty one: both mean yanked without a reason.
+            "yanked": (anchor["data-yanked"] or "") if "data-yanked" in anchor else None,
+            "metadata": None if metadata in (None, "false") else (metadata or "").partition("sha256=")[2],
+        }

@@ -1,0 +1,245 @@
+"""The plan: what is declared against what lies there, decided without container, engine or network.
+
+The same function serves `pipmirror.plan`, `test=True`, the no-op highstate and the sync itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timezone
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from packaging.utils import NormalizedName
+from packaging.version import Version
+
+from pipmirror_lib import __version__, local, resolve
+from pipmirror_lib.errors import MirrorError, ResolutionError
+from pipmirror_lib.local import LocalSource
+from pipmirror_lib.mirror import PlatformDirectory, Record, write_atomically
+from pipmirror_lib.profile import TargetProfile
+from pipmirror_lib.settings import Mirror, Platform, RequirementSet
+from pipmirror_lib.world import Question
+
+# A directory that changed less than this before we looked may change again within its time stamp's grain.
+RACY = 2_000_000_000
+# The kinds of work beside missing wheels, as the administrator reads them and as the sync tells them apart.
+ENGINE_NEEDED = "prepare the builder image: its recipe (image, pre_command, python, architecture) is new"
+REBUILD = "prepare the builder image: it is older than rebuild_after"
+UPGRADE = "look for upgrades on the index"
+VERIFY = "verify that every set installs without network"
+RECOVER = "finish what an interrupted sync has begun"
+PUBLISH = "publish the pages"
+ENGINE_WORK = (ENGINE_NEEDED, REBUILD)
+NEVER_PROFILED = "the platform was never profiled; pipmirror.sync or pipmirror.prepare does it"
+
+
+@dataclass(frozen=True)
+class PlatformPlan:
+    """What one platform has and lacks. `due` is the work beside missing wheels, each a line for people."""
+
+    satisfied: bool
+    missing: Mapping[str, str] = field(default_factory=dict)
+    closure: tuple[str, ...] = ()
+    orphans: tuple[str, ...] = ()
+    unrecorded: tuple[str, ...] = ()
+    vanished: tuple[str, ...] = ()
+    broken: Mapping[str, str] = field(default_factory=dict)
+    wanted_by: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    due: tuple[str, ...] = ()
+
+    @property
+    def nothing_to_do(self) -> bool:
+        return self.satisfied and not (self.unrecorded or self.vanished or self.due)
+
+
+def question(
+    mirror: Mirror,
+    wanted: RequirementSet,
+    profile: TargetProfile,
+    preferred: Mapping[NormalizedName, frozenset[Version]] | None = None,
+) -> Question:
+    """The question that a set asks on a platform, the same for both sources."""
+    return Question(
+        requirements=wanted.requirements,
+        profile=profile,
+        constraints=mirror.constraints,
+        prereleases=mirror.prereleases,
+        no_binary=mirror.no_binary,
+        preferred=preferred or {},
+        timeout=mirror.resolve_timeout,
+    )
+
+
+def make(mirror: Mirror, platform: Platform, directory: PlatformDirectory) -> PlatformPlan:
+    """The plan of one platform, from the verdict cache where nothing has changed since."""
+    profile = directory.profile()
+    if profile is None:
+        missing = {str(r): NEVER_PROFILED for s in platform.sets for r in s.requirements}
+        return PlatformPlan(satisfied=not missing, missing=missing, due=(ENGINE_NEEDED,))
+    key = _key(mirror, platform, directory)
+    plan = _cached(directory.verdict_path, key)
+    if plan is None:
+        plan = _decide(mirror, platform, directory, profile)
+        _remember(directory, key, plan)
+    return replace(plan, due=_due(mirror, platform, directory, plan))
+
+
+def _decide(mirror: Mirror, platform: Platform, directory: PlatformDirectory, profile: TargetProfile) -> PlatformPlan:
+    wheels = directory.manifest()["wheels"]
+    source = local.scan(directory.public, directory.scan_cache, wheels)
+    missing: dict[str, str] = {}
+    wanted_by: dict[str, tuple[str, ...]] = {}
+    warnings: dict[str, None] = {}
+    for wanted in platform.sets:
+        try:
+            answer = resolve.resolve(question(mirror, wanted, profile), source)
+        except ResolutionError as error:
+            missing.update({str(r): str(error) for r in wanted.requirements})
+            continue
+        missing.update(answer.missing)
+        warnings.update(dict.fromkeys(answer.warnings))
+        for name, candidate in answer.closure.items():
+            before = wanted_by.get(candidate.filename, ())
+            wanted_by[candidate.filename] = tuple(dict.fromkeys((*before, *answer.wanted_by[name])))
+    present = {candidate.filename for candidate in source.all_files}
+    return PlatformPlan(
+        satisfied=not missing,
+        missing=missing,
+        closure=tuple(sorted(wanted_by)),
+        # While something is missing, nobody can say what a wheel is not needed for.
+        orphans=tuple(sorted(present - set(wanted_by))) if not missing else (),
+        unrecorded=tuple(sorted(_unrecorded(source, wheels))),
+        vanished=tuple(sorted(set(wheels) - present - set(source.broken))),
+        broken=source.broken,
+        wanted_by=wanted_by,
+        warnings=tuple(warnings),
+    )
+
+
+def _unrecorded(source: LocalSource, wheels: Mapping[str, Record]) -> Iterable[str]:
+    """Wheels that the manifest does not know, or knows with another size (somebody replaced them)."""
+    for candidate in source.all_files:
+        record = wheels.get(candidate.filename)
+        if record is None or record.get("size") != candidate.size:
+            yield candidate.filename
+
+
+def _due(mirror: Mirror, platform: Platform, directory: PlatformDirectory, plan: PlatformPlan) -> tuple[str, ...]:
+    """Work beside missing wheels, told from small files and the clock alone."""
+    state = read_json(directory.private / "state.json")
+    due = []
+    if state.get("recipe") != recipe_of(platform):
+        due.append(ENGINE_NEEDED)
+    elif mirror.rebuild_after and age(state.get("prepared", "")) > mirror.rebuild_after:
+        due.append(REBUILD)
+    if mirror.upgrade is True or (mirror.upgrade and age(state.get("looked", "")) > mirror.upgrade):
+        due.append(UPGRADE)
+    if mirror.verify and plan.satisfied and state.get("verified") != closure_digest(plan):
+        due.append(VERIFY)
+    if directory.journal_path.exists():
+        due.append(RECOVER)
+    if read_json(directory.published_path).get("manifest") != manifest_stamp(directory):
+        due.append(PUBLISH)
+    return tuple(due)
+
+
+def recipe_of(platform: Platform) -> str:
+    """What makes a builder image, as far as the declaration says it (its base image may change under its name)."""
+    parts = [platform.image, platform.architecture, platform.python, platform.pre_command, platform.image_source]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def closure_digest(plan: PlatformPlan) -> str:
+    return hashlib.sha256("\n".join(plan.closure).encode()).hexdigest()
+
+
+def manifest_stamp(directory: PlatformDirectory) -> str:
+    """Identifies a manifest without reading it: it is always replaced, never written in place."""
+    return _stamp(directory.manifest_path)
+
+
+def age(timestamp: str) -> float:
+    """Seconds since a time stamp of ours; for ever, where there is none."""
+    try:
+        then = datetime.fromisoformat(timestamp.replace("Z", "+00:00"))
+    except ValueError:
+        return float("inf")
+    return (datetime.now(timezone.utc) - then).total_seconds()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A small private file; empty where it is absent or damaged, because all of them can be made anew."""
+    try:
+        data = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+# -- the verdict cache -------------------------------------------------------------------------------------
+
+
+def _stamp(path: Path) -> str:
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return ""
+    return f"{stat.st_mtime_ns}:{stat.st_ino}:{stat.st_size}"
+
+
+@lru_cache(maxsize=1)
+def _code_stamp() -> str:
+    """Changes with any edit of this library, so that a verdict of other code is never believed."""
+    return __version__ + ",".join(_stamp(path) for path in sorted(Path(__file__).parent.glob("*.py")))
+
+
+def _key(mirror: Mirror, platform: Platform, directory: PlatformDirectory) -> str:
+    parts = [
+        _stamp(directory.public),
+        _stamp(directory.manifest_path),
+        _stamp(directory.profile_path),
+        _code_stamp(),
+        [[wanted.name, [str(r) for r in wanted.requirements]] for wanted in platform.sets],
+        [str(r) for r in mirror.constraints],
+        mirror.prereleases,
+        mirror.no_binary,
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _cached(path: Path, key: str) -> PlatformPlan | None:
+    data = read_json(path)
+    if data.get("key") != key:
+        return None
+    try:
+        plan = data["plan"]
+        lists = {name: tuple(plan[name]) for name in ("closure", "orphans", "unrecorded", "vanished", "warnings", "due")}
+        wanted_by = {name: tuple(who) for name, who in plan["wanted_by"].items()}
+        return PlatformPlan(**{**plan, **lists, "wanted_by": wanted_by})
+    except (KeyError, TypeError, AttributeError):
+        return None
+
+
+def _remember(directory: PlatformDirectory, key: str, plan: PlatformPlan) -> None:
+    """Best effort: without the cache the next run decides again."""
+    try:
+        if time.time_ns() - os.stat(directory.public).st_mtime_ns < RACY:
+            return
+        content = json.dumps({"key": key, "plan": asdict(plan)})
+        write_atomically(directory.verdict_path, content.encode())
+    except (OSError, MirrorError):
+        return
+
+
+def present_versions(source: LocalSource) -> dict[NormalizedName, frozenset[Version]]:
+    """What lies there, to be preferred when something is added."""
+    return {name: frozenset(c.version for c in files) for name, files in source.by_project.items()}
+

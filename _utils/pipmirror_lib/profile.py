@@ -1,0 +1,114 @@
+"""The target profile: what a platform's own interpreter and pip say of themselves, and what follows from it.
+
+Markers and tags are never evaluated for the machine that runs Salt, always for the profile.
+https://packaging.python.org/en/latest/specifications/dependency-specifiers/#environment-markers
+https://packaging.python.org/en/latest/specifications/platform-compatibility-tags/
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+from packaging.markers import Marker
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.tags import Tag, parse_tag
+from packaging.version import Version
+
+MARKER_VARIABLES = (
+    *("implementation_name", "implementation_version", "os_name", "platform_machine"),
+    *("platform_python_implementation", "platform_release", "platform_system", "platform_version"),
+    *("python_full_version", "python_version", "sys_platform"),
+)
+
+
+@dataclass(frozen=True)
+class TargetProfile:
+    """One interpreter, described well enough to decide for it from afar.
+
+    `paths` are the installation paths of a virtual environment, relative to its root; `base_executable` is
+    the interpreter that such an environment's `bin/python` points to.
+    """
+
+    markers: Mapping[str, str]
+    tags: tuple[str, ...]
+    pip_version: str
+    base_executable: str
+    paths: Mapping[str, str]
+    image: str = ""
+    image_source: str = ""
+    made: str = ""
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> TargetProfile:
+        """Read what a container printed, or what we stored; ValueError names what is missing."""
+        markers = {name: str(data["markers"][name]) for name in MARKER_VARIABLES if name in data.get("markers", {})}
+        missing = [name for name in MARKER_VARIABLES if name not in markers]
+        if missing or not data.get("tags"):
+            raise ValueError(f"the profile lacks {', '.join(missing) or 'tags'}")
+        return cls(
+            markers=markers,
+            tags=tuple(str(tag) for tag in data["tags"]),
+            pip_version=str(data.get("pip_version", "")),
+            base_executable=str(data.get("base_executable", "")),
+            paths={str(k): str(v) for k, v in data.get("paths", {}).items()},
+            image=str(data.get("image", "")),
+            image_source=str(data.get("image_source", "")),
+            made=str(data.get("made", "")),
+        )
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1, sort_keys=True)
+
+    @cached_property
+    def python_version(self) -> Version:
+        return Version(self.markers["python_full_version"])
+
+    @cached_property
+    def _ranks(self) -> dict[Tag, int]:
+        ranks: dict[Tag, int] = {}
+        for text in self.tags:
+            for tag in parse_tag(text):
+                ranks.setdefault(tag, len(ranks))
+        return ranks
+
+    def rank(self, tags: frozenset[Tag]) -> int | None:
+        """How well a wheel fits: 0 is best, None does not fit."""
+        ranks = [self._ranks[tag] for tag in tags if tag in self._ranks]
+        return min(ranks) if ranks else None
+
+    def allows(self, requires_python: str | None) -> bool:
+        """Whether this Python is within Requires-Python; an invalid one is ignored, as pip does."""
+        return not requires_python or self._within(requires_python)
+
+    def _within(self, requires_python: str) -> bool:
+        found = self._python_cache.get(requires_python)
+        if found is None:
+            try:
+                found = SpecifierSet(requires_python).contains(self.python_version, prereleases=True)
+            except InvalidSpecifier:
+                found = True
+            self._python_cache[requires_python] = found
+        return found
+
+    @cached_property
+    def _python_cache(self) -> dict[str, bool]:
+        return {}
+
+    def applies(self, marker: Marker | None, extra: str = "") -> bool:
+        """Whether a dependency with this marker is wanted here, by the base ('') or by one extra."""
+        if marker is None:
+            return True
+        key = (str(marker), extra)
+        found = self._marker_cache.get(key)
+        if found is None:
+            found = marker.evaluate({**self.markers, "extra": extra})
+            self._marker_cache[key] = found
+        return found
+
+    @cached_property
+    def _marker_cache(self) -> dict[tuple[str, str], bool]:
+        return {}

@@ -1,0 +1,130 @@
+"""Simple Repository pages of a platform, made from its manifest alone; no wheel is opened or hashed.
+
+PEP 503 and 691 (https://packaging.python.org/en/latest/specifications/simple-repository-api/), flat wheels
+beside `simple/`, so that `pip -f`, `wget -r` and an index URL all work from one directory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+from urllib.parse import quote
+
+from pipmirror_lib.errors import MirrorError
+from pipmirror_lib.mirror import PlatformDirectory, Record, write_atomically
+from pipmirror_lib.wheels import parse_name
+
+API_VERSION = "1.1"
+
+
+def pages(wheels: Mapping[str, Record]) -> dict[str, str]:
+    """{path below `simple/`: content} of every page that these wheels make."""
+    projects: dict[str, dict[str, Record]] = {}
+    for filename in sorted(wheels):
+        projects.setdefault(parse_name(filename).project, {})[filename] = wheels[filename]
+    names = sorted(projects)
+    root = {"meta": {"api-version": API_VERSION}, "projects": [{"name": name} for name in names]}
+    made = {
+        "index.html": _html("Simple index", [f'<a href="{name}/">{name}</a>' for name in names]),
+        "index.json": _json(root),
+    }
+    for name, files in projects.items():
+        made[f"{name}/index.html"] = _html(f"Links for {name}", [_anchor(f, r) for f, r in files.items()])
+        made[f"{name}/index.json"] = _json(_project(name, files))
+    return made
+
+
+def _project(name: str, files: Mapping[str, Record]) -> dict[str, object]:
+    versions = sorted({parse_name(filename).version for filename in files})
+    return {
+        "meta": {"api-version": API_VERSION},
+        "name": name,
+        "versions": [str(version) for version in versions],
+        "files": [_file(filename, record) for filename, record in files.items()],
+    }
+
+
+def _file(filename: str, record: Record) -> dict[str, object]:
+    entry = {
+        "filename": filename,
+        "url": f"../../{quote(filename)}",
+        "hashes": {"sha256": record["sha256"]},
+        "size": record["size"],
+        "upload-time": record.get("upload_time") or record["admitted"],
+        "core-metadata": {"sha256": record["metadata_sha256"]},
+    }
+    if record.get("requires_python"):
+        entry["requires-python"] = record["requires_python"]
+    return entry
+
+
+def _anchor(filename: str, record: Record) -> str:
+    python = f' data-requires-python="{escape(record["requires_python"])}"' if record.get("requires_python") else ""
+    metadata = f' data-core-metadata="sha256={record["metadata_sha256"]}"'
+    return f'<a href="../../{quote(filename)}#sha256={record["sha256"]}"{python}{metadata}>{escape(filename)}</a>'
+
+
+def _html(title: str, lines: list[str]) -> str:
+    body = "".join(f"{line}<br>\n" for line in lines)
+    return (
+        "<!DOCTYPE html>\n"
+        f'<html><head><meta charset="utf-8"><meta name="pypi:repository-version" content="{API_VERSION}">'
+        f"<title>{title}</title></head>\n<body>\n{body}</body></html>\n"
+    )
+
+
+def _json(data: object) -> str:
+    return json.dumps(data, separators=(",", ":"), sort_keys=True)
+
+
+def drift(directory: PlatformDirectory, wheels: Mapping[str, Record]) -> tuple[dict[str, str], list[Path]]:
+    """(pages that are missing or differ, with their content; pages of projects that are gone)."""
+    wanted = pages(wheels)
+    simple = directory.public / "simple"
+    changed = {path: content for path, content in wanted.items() if _read(simple / path) != content.encode()}
+    gone = []
+    if simple.is_dir():
+        gone = [
+            simple / entry.name / page
+            for entry in os.scandir(simple)
+            if entry.is_dir(follow_symlinks=False) and f"{entry.name}/index.html" not in wanted
+            for page in ("index.html", "index.json")
+            if (simple / entry.name / page).is_file()
+        ]
+    return changed, gone
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def publish(directory: PlatformDirectory, wheels: Mapping[str, Record], stamp: str) -> dict[str, list[str]]:
+    """Bring the pages up to date; an unchanged page is not written. Returns which were written and removed.
+
+    Pages of projects that are gone go first, then projects' pages come, then the root that names them.
+    """
+    changed, gone = drift(directory, wheels)
+    try:
+        for page in gone:
+            page.unlink()
+        for folder in sorted({page.parent for page in gone}):
+            if not os.listdir(folder):
+                folder.rmdir()
+        for path in sorted(changed, key=lambda path: ("/" not in path, path)):
+            page = directory.public / "simple" / path
+            for folder in (page.parent.parent, page.parent):
+                if folder != directory.public and not folder.is_dir():
+                    folder.mkdir(parents=True)
+                    directory.own(folder, directory.files.dir_mode)
+            write_atomically(page, changed[path].encode(), mode=directory.files.file_mode)
+            directory.own(page, directory.files.file_mode)
+    except OSError as error:
+        raise MirrorError(f"cannot publish below {directory.public}: {error.strerror}") from error
+    directory.save(directory.published_path, json.dumps({"manifest": stamp}))
+    return {"written": sorted(changed), "removed": sorted(str(p.relative_to(directory.public)) for p in gone)}

@@ -1,0 +1,65 @@
+"""A requirement as an administrator declares it: a PEP 508 string, never an option and never a path.
+
+https://packaging.python.org/en/latest/specifications/dependency-specifiers/
+"""
+
+from __future__ import annotations
+
+import re
+
+from packaging.requirements import InvalidRequirement, Requirement
+
+# What the Ansible role's users handed through to pip, and the setting that says the same here.
+OPTIONS = {
+    "--pre": "prereleases",
+    "--no-binary": "no_binary",
+    "--only-binary": "no_binary (leave it out: wheels are preferred anyway)",
+    "-c": "constraints",
+    "--constraint": "constraints",
+    "--build-constraint": "build_constraints",
+    "-r": "packages (list the file's lines)",
+    "--requirement": "packages (list the file's lines)",
+    "-i": "index:url",
+    "--index-url": "index:url",
+    "--extra-index-url": "index:extra_urls",
+    "--trusted-host": "index:trusted_hosts",
+    "--cert": "index:ca_cert",
+    "--proxy": "index:proxy",
+    "--retries": "index:retries",
+    "--timeout": "index:timeout",
+    "-U": "upgrade",
+    "--upgrade": "upgrade",
+}
+_LOCAL = re.compile(r"\.{0,2}/|~|file:|[A-Za-z]:\\", re.IGNORECASE)
+_URL = re.compile(r"(git\+)?[a-z]+(\+[a-z]+)?://", re.IGNORECASE)
+
+
+def parse(text: str) -> Requirement:
+    """Read one declared requirement; ValueError says what is wrong with it and what to write instead."""
+    text = text.strip()
+    if not text:
+        raise ValueError("is empty; remove it")
+    for bad, name in (("\n", "a line break"), ("\r", "a line break"), ("\0", "a NUL"), ("\\", "a backslash"), ("${", "'${'")):
+        if bad in text:
+            raise ValueError(f"{text!r} holds {name}; write one PEP 508 requirement")
+    option = re.search(r"(?:^|\s)(--?[A-Za-z][\w-]*)", text)
+    if text.startswith("-") or (option and option[1] in OPTIONS):
+        name = option[1] if option else text
+        setting = OPTIONS.get(name)
+        advice = f"use the setting {setting}" if setting else "pip's options are not passed on"
+        raise ValueError(f"{text!r} holds the pip option {name}; {advice}")
+    if _LOCAL.match(text) or text.endswith((".whl", ".tar.gz")) and "://" not in text:
+        raise ValueError(
+            f"{text!r} is a local path, which other minions cannot follow; "
+            "put the wheel into the platform's directory and name the project"
+        )
+    if _URL.match(text):
+        raise ValueError(f"{text!r} is a URL; this version mirrors from package indexes only, name the project")
+    try:
+        requirement = Requirement(text)
+    except InvalidRequirement as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{text!r} is not a valid requirement: {reason}") from error
+    if requirement.url:
+        raise ValueError(f"{text!r} points to a URL; this version mirrors from package indexes only")
+    return requirement

@@ -1,0 +1,387 @@
+"""The declaration, checked: pillar and arguments become frozen dataclasses, or one error with every fault."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import Requirement
+from packaging.utils import InvalidName, NormalizedName, canonicalize_name
+
+from pipmirror_lib import requirements
+from pipmirror_lib.errors import SettingsError
+from pipmirror_lib.fields import Fields, kind_of, seconds
+
+DEFAULT_SET = "packages"
+_MERGED = ("index", "container", "files")
+_PLATFORM_KEYS = (
+    *("image", "name", "pre_command", "pre-command", "architecture", "python", "image_source"),
+    *("verify_command", "packages", "sets", "exclude"),
+)
+_LATER = "not available in this version; remove it"
+_PLANNED = {"prune": _LATER, "keep_days": _LATER}
+_COMPONENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+@~-]*")
+IMAGE_SOURCES = ("auto", "local", "registry", "debootstrap")
+
+
+@dataclass(frozen=True)
+class RequirementSet:
+    """Requirements that must be installable together."""
+
+    name: str
+    requirements: tuple[Requirement, ...]
+
+
+@dataclass(frozen=True)
+class Platform:
+    """One container image to mirror for."""
+
+    name: str
+    image: str
+    sets: tuple[RequirementSet, ...]
+    pre_command: str = ""
+    verify_command: str = ""
+    architecture: str = ""
+    python: str = "python3"
+    image_source: str = "auto"
+
+
+@dataclass(frozen=True)
+class Index:
+    """Where candidates come from. The password is kept out of every representation."""
+
+    url: str = ""
+    extra_urls: tuple[str, ...] = ()
+    username: str = ""
+    password: str = field(default="", repr=False)
+    ca_cert: str = ""
+    trusted_hosts: tuple[str, ...] = ()
+    proxy: str = ""
+    retries: int = 4
+    timeout: int = 30
+
+
+@dataclass(frozen=True)
+class Container:
+    """Limits of the containers that run strangers' code (memory in bytes, timeout in seconds)."""
+
+    memory: int = 4 << 30
+    pids: int = 1024
+    cpus: float = 2.0
+    timeout: int = 3600
+    build_network: tuple[NormalizedName, ...] = ()
+    engine_url: str = ""
+
+
+@dataclass(frozen=True)
+class Files:
+    """Owner and mode of what readers see."""
+
+    user: str = ""
+    group: str = ""
+    file_mode: int = 0o644
+    dir_mode: int = 0o755
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """Everything that is declared for one mirror (all durations in seconds)."""
+
+    name: str
+    target: Path
+    platforms: tuple[Platform, ...]
+    constraints: tuple[Requirement, ...] = ()
+    build_constraints: tuple[Requirement, ...] = ()
+    prereleases: bool | tuple[NormalizedName, ...] = False
+    no_binary: tuple[NormalizedName, ...] = ()
+    min_age: int = 0
+    upgrade: bool | int = False
+    verify: bool = False
+    parallel: int = 2
+    highstate: str = "build"
+    engine_sls: str = "docker"
+    index: Index = Index()
+    container: Container = Container()
+    files: Files = Files()
+    resolve_timeout: int = 300
+    lock_timeout: int = 600
+    rebuild_after: int = 30 * 86400
+
+    def platform(self, name: str) -> Platform:
+        """The platform of that name; SettingsError names the nearest one."""
+        for platform in self.platforms:
+            if platform.name == name:
+                return platform
+        raise SettingsError([_no_such("platform", name, [platform.name for platform in self.platforms])])
+
+    def selected(self, name: str | None) -> tuple[Platform, ...]:
+        """All platforms, or the one that was asked for."""
+        return (self.platform(name),) if name else self.platforms
+
+
+_MIRROR_KEYS = tuple(f.name for f in dataclasses.fields(Mirror) if f.name != "name") + ("packages", "sets")
+
+
+def load(
+    pillar: object,
+    configuration: object = None,
+    arguments: Mapping[str, Any] | None = None,
+    pillar_errors: Sequence[str] = (),
+) -> dict[str, Mirror]:
+    """Merge argument > pillar > minion configuration > default into every declared mirror, by name.
+
+    The merge is ours because `config.get` would put the minion configuration before the pillar. Raises
+    SettingsError with every fault; a pillar that did not render (`_errors`) is never acted upon, because a
+    half-rendered declaration looks like one that has been shortened on purpose.
+    """
+    if pillar_errors:
+        raise SettingsError(f"pillar: did not render: {error}" for error in pillar_errors)
+    faults: list[str] = []
+    layers = [Fields(layer, "pipmirror", faults).values for layer in (configuration, pillar)]
+    top = _merge(*layers)
+    named = Fields(top.pop("mirrors", None), "pipmirror:mirrors", faults)
+    mirrors = {}
+    for name in list(named.values) or ["default"]:
+        place = f"pipmirror:mirrors:{name}" if named.values else "pipmirror"
+        own = Fields(named.values.get(name), place, faults).values
+        reader = Fields(_merge(top, own, arguments or {}), place, faults)
+        mirrors[name] = _mirror(name, reader)
+    # A fault at the top level would otherwise be told once per mirror that inherits it.
+    if faults:
+        raise SettingsError(dict.fromkeys(faults))
+    return mirrors
+
+
+def load_one(mirrors: Mapping[str, Mirror], name: str | None) -> Mirror:
+    """The mirror of that name, or the only one."""
+    if name is None and len(mirrors) == 1:
+        return next(iter(mirrors.values()))
+    if name is None:
+        raise SettingsError([f"mirror: several are declared, name one: {', '.join(sorted(mirrors))}"])
+    if name not in mirrors:
+        raise SettingsError([_no_such("mirror", name, list(mirrors))])
+    return mirrors[name]
+
+
+def _no_such(what: str, name: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"declared are: {', '.join(sorted(known)) or 'none'}"
+    return f"{what}: {name!r} is not declared; {hint}"
+
+
+def _merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Later layers win, key by key; the grouped settings key by key within the group."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            before = merged.get(key)
+            if key in _MERGED and isinstance(value, Mapping) and isinstance(before, Mapping):
+                value = {**before, **value}
+            merged[key] = value
+    return merged
+
+
+def _mirror(name: str, read: Fields) -> Mirror:
+    read.refuse_unknown(_MIRROR_KEYS, _PLANNED)
+    if not _COMPONENT.fullmatch(name):
+        read.faults.append(f"{read.place}: a mirror's name may hold only letters, digits and . _ + @ ~ -")
+    return Mirror(
+        name=name,
+        target=_target(read),
+        platforms=_platforms(read),
+        constraints=_requirements(read, "constraints"),
+        build_constraints=_requirements(read, "build_constraints"),
+        prereleases=_prereleases(read),
+        no_binary=_projects(read, "no_binary"),
+        min_age=read.duration("min_age", 0),
+        upgrade=_upgrade(read),
+        verify=read.flag("verify", False),
+        parallel=read.whole("parallel", 2),
+        highstate=read.choice("highstate", "build", ("build", "report")),
+        engine_sls=read.text("engine_sls", "docker"),
+        index=_index(Fields(read.values.get("index"), read.at("index"), read.faults)),
+        container=_container(Fields(read.values.get("container"), read.at("container"), read.faults)),
+        files=_files(Fields(read.values.get("files"), read.at("files"), read.faults)),
+        resolve_timeout=read.whole("resolve_timeout", 300),
+        lock_timeout=read.whole("lock_timeout", 600, least=0),
+        rebuild_after=read.duration("rebuild_after", 30 * 86400),
+    )
+
+
+def _target(read: Fields) -> Path:
+    target = read.text("target")
+    if not read.values.get("target"):
+        read.fault("target", "missing; name the directory of the mirror, e.g. /srv/mirrors/pip")
+    elif target and not os.path.isabs(target):
+        read.fault("target", f"{target!r} is relative; name an absolute directory")
+    elif ".." in Path(target).parts or "\0" in target or "\n" in target:
+        read.fault("target", f"{target!r} holds '..' or a control character; name a plain absolute directory")
+    return Path(target)
+
+
+def _platforms(read: Fields) -> tuple[Platform, ...]:
+    if not read.values.get("platforms"):
+        read.fault("platforms", "missing; list at least one, e.g. - image: debian:bookworm")
+    found: dict[str, Platform] = {}
+    for place, item in read.items("platforms", "a list of mappings"):
+        if not isinstance(item, Mapping):
+            read.faults.append(f"{place}: must be a mapping with an image, not {kind_of(item)}")
+            continue
+        platform = _platform(Fields(item, place, read.faults), read)
+        if platform.name in found:
+            read.faults.append(f"{place}:name: {platform.name!r} is the name of another platform; give it one of its own")
+        found[platform.name] = platform
+    for name in found:
+        # One platform's directory inside another's would mix their pages and private files.
+        for outer in found:
+            if name.startswith(outer + "/"):
+                read.fault("platforms", f"{name!r} lies inside the directory of {outer!r}; rename one")
+    return tuple(found.values())
+
+
+def _platform(own: Fields, outer: Fields) -> Platform:
+    own.refuse_unknown(_PLATFORM_KEYS)
+    image = own.text("image")
+    if not own.values.get("image"):
+        own.fault("image", "missing; name the container image, e.g. debian:bookworm")
+    elif image and not re.fullmatch(r"[A-Za-z0-9][\w.:/@+-]*", image):
+        own.fault("image", f"{image!r} is not an image reference")
+    if "pre_command" in own.values and "pre-command" in own.values:
+        own.fault("pre-command", "given twice, also as pre_command; keep one")
+    return Platform(
+        name=_platform_name(own, image),
+        image=image,
+        sets=_sets(own, outer),
+        pre_command=own.text("pre_command") or own.text("pre-command"),
+        verify_command=own.text("verify_command"),
+        architecture=own.text("architecture"),
+        python=own.text("python", "python3"),
+        image_source=own.choice("image_source", "auto", IMAGE_SOURCES),
+    )
+
+
+def _platform_name(own: Fields, image: str) -> str:
+    name = own.text("name") or image.replace(":", "-")
+    if own.values.get("name") == "":
+        own.fault("name", "is empty; leave it out or name a sub-directory")
+    # The name becomes a path below the target and part of a URL.
+    parts = name.split("/")
+    if name and not all(_COMPONENT.fullmatch(part) and not part.startswith(".") for part in parts):
+        own.fault(
+            "name",
+            f"{name!r} must be relative, without '..' or hidden parts, made of letters, digits and . _ + @ ~ - /",
+        )
+    return name
+
+
+def _sets(own: Fields, outer: Fields) -> tuple[RequirementSet, ...]:
+    """The mirror's sets and the platform's own; a platform's `packages` add to the mirror's."""
+    excluded = {place_and_text[1] for place_and_text in own.strings("exclude")}
+    default = _requirements(outer, "packages") + _requirements(own, "packages")
+    sets = {DEFAULT_SET: default} if default else {}
+    for read in (outer, own):
+        named = Fields(read.values.get("sets"), read.at("sets"), read.faults)
+        for name in named.values:
+            if name == DEFAULT_SET:
+                named.fault(name, f"the default set is declared by {DEFAULT_SET!r}; choose another name")
+            sets[name] = _requirements(named, name)
+    projects = {canonicalize_name(name) for name in excluded}
+    return tuple(
+        RequirementSet(name, tuple(r for r in wanted if canonicalize_name(r.name) not in projects))
+        for name, wanted in sets.items()
+        if name not in excluded
+    )
+
+
+def _requirements(read: Fields, key: str) -> tuple[Requirement, ...]:
+    found: dict[str, Requirement] = {}
+    for place, text in read.strings(key):
+        try:
+            requirement = requirements.parse(text)
+        except ValueError as error:
+            read.faults.append(f"{place}: {error}")
+        else:
+            found[str(requirement)] = requirement
+    return tuple(found.values())
+
+
+def _projects(read: Fields, key: str) -> tuple[NormalizedName, ...]:
+    names = []
+    for place, text in read.strings(key):
+        try:
+            names.append(canonicalize_name(text, validate=True))
+        except InvalidName:
+            read.faults.append(f"{place}: {text!r} is not a project's name")
+    return tuple(names)
+
+
+def _prereleases(read: Fields) -> bool | tuple[NormalizedName, ...]:
+    value = read.values.get("prereleases")
+    if value is None or isinstance(value, bool):
+        return bool(value)
+    return _projects(read, "prereleases")
+
+
+def _upgrade(read: Fields) -> bool | int:
+    value = read.values.get("upgrade")
+    if value is None or isinstance(value, bool):
+        return bool(value)
+    age = seconds(value)
+    if age is None:
+        read.fault("upgrade", f"must be true, false or an age such as 7d, not {kind_of(value)}")
+    return age or False
+
+
+def _index(read: Fields) -> Index:
+    read.refuse_unknown([f.name for f in dataclasses.fields(Index)])
+    url = read.text("url")
+    extra = tuple(text for _, text in read.strings("extra_urls"))
+    for key, text in (("url", url), *(("extra_urls", text) for text in extra)):
+        if text and not re.match(r"https?://[^/\s]+", text):
+            read.fault(key, "must start with http:// or https://")
+    if bool(read.values.get("username")) != bool(read.values.get("password")):
+        read.fault("username", "username and password belong together; give both or none")
+    ca_cert = read.text("ca_cert")
+    if ca_cert and not os.path.isabs(ca_cert):
+        read.fault("ca_cert", f"{ca_cert!r} is relative; name an absolute file")
+    return Index(
+        url=url,
+        extra_urls=extra,
+        username=read.text("username"),
+        password=read.text("password"),
+        ca_cert=ca_cert,
+        trusted_hosts=tuple(text for _, text in read.strings("trusted_hosts")),
+        proxy=read.text("proxy"),
+        retries=read.whole("retries", 4, least=0),
+        timeout=read.whole("timeout", 30),
+    )
+
+
+def _container(read: Fields) -> Container:
+    read.refuse_unknown([f.name for f in dataclasses.fields(Container)])
+    default = Container()
+    return Container(
+        memory=read.size("memory", default.memory),
+        pids=read.whole("pids", default.pids),
+        cpus=read.number("cpus", default.cpus),
+        timeout=read.whole("timeout", default.timeout),
+        build_network=_projects(read, "build_network"),
+        engine_url=read.text("engine_url"),
+    )
+
+
+def _files(read: Fields) -> Files:
+    read.refuse_unknown([f.name for f in dataclasses.fields(Files)])
+    owner: Callable[[str], str] = lambda key: str(read.values.get(key) or "")  # noqa: E731
+    return Files(
+        user=owner("user"),
+        group=owner("group"),
+        file_mode=read.mode("file_mode", 0o644),
+        dir_mode=read.mode("dir_mode", 0o755),
+    )

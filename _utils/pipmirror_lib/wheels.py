@@ -1,0 +1,180 @@
+"""A wheel file: what its name says, its METADATA, its RECORD and its hash.
+
+https://packaging.python.org/en/latest/specifications/binary-distribution-format/
+https://packaging.python.org/en/latest/specifications/core-metadata/
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.parser import BytesHeaderParser
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import IO, Any
+
+from installer.exceptions import InstallerError
+from installer.sources import WheelFile
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.tags import Tag
+from packaging.utils import (
+    BuildTag,
+    InvalidWheelFilename,
+    NormalizedName,
+    canonicalize_name,
+    parse_wheel_filename,
+)
+from packaging.version import InvalidVersion, Version
+
+from pipmirror_lib.errors import WheelError
+
+# Real METADATA stays below 1 MB; what is larger is an attack on our memory.
+METADATA_LIMIT = 16 << 20
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class WheelName:
+    """The parts of a wheel's file name."""
+
+    project: NormalizedName
+    version: Version
+    build: BuildTag
+    tags: frozenset[Tag]
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """The core metadata that a decision needs, as text; values are parsed when they are first asked for."""
+
+    name: str
+    version: str
+    metadata_version: str = ""
+    requires_python: str | None = None
+    requires_dist: tuple[str, ...] = ()
+    extras: tuple[str, ...] = ()
+    dynamic: tuple[str, ...] = ()
+    summary: str = ""
+
+    @cached_property
+    def project(self) -> NormalizedName:
+        return canonicalize_name(self.name)
+
+    @cached_property
+    def dependencies(self) -> tuple[Requirement, ...]:
+        """Requires-Dist; WheelError where one is invalid, because pip then discards the candidate."""
+        try:
+            return tuple(requirement(text) for text in self.requires_dist)
+        except InvalidRequirement as error:
+            raise WheelError(f"invalid Requires-Dist in {self.name} {self.version}: {error}") from error
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Metadata:
+        lists = {key: tuple(data[key]) for key in ("requires_dist", "extras", "dynamic")}
+        return cls(**{**data, **lists})
+
+
+@lru_cache(maxsize=65536)
+def requirement(text: str) -> Requirement:
+    """Parse a dependency specifier once; the same few hundred come back for every platform."""
+    return Requirement(text)
+
+
+@lru_cache(maxsize=65536)
+def parse_name(filename: str) -> WheelName:
+    """Read a wheel's file name; WheelError for what pip would skip (legacy versions among them)."""
+    try:
+        project, version, build, tags = parse_wheel_filename(filename)
+    except (InvalidWheelFilename, InvalidVersion) as error:
+        raise WheelError(str(error)) from error
+    return WheelName(project, version, build, tags)
+
+
+def parse_metadata(content: bytes) -> Metadata:
+    """Read METADATA or PKG-INFO leniently, as pip does.
+
+    packaging's strict parser (24.0, which Salt pins) rejects most current wheels over fields that no
+    decision needs; the standard library's header parser reads them all.
+    """
+    head = content.replace(b"\r\n", b"\n").split(b"\n\n", 1)[0]
+    headers = BytesHeaderParser().parsebytes(head + b"\n\n")
+
+    def every(name: str) -> tuple[str, ...]:
+        return tuple(" ".join(str(value).split()) for value in headers.get_all(name, []))
+
+    name, version = every("Name"), every("Version")
+    if not name or not version:
+        raise WheelError("METADATA lacks Name or Version")
+    return Metadata(
+        name=name[0],
+        version=version[0],
+        metadata_version=next(iter(every("Metadata-Version")), ""),
+        requires_python=next(iter(every("Requires-Python")), None),
+        requires_dist=every("Requires-Dist"),
+        extras=tuple(canonicalize_name(extra) for extra in every("Provides-Extra")),
+        dynamic=tuple(field.lower() for field in every("Dynamic")),
+        summary=next(iter(every("Summary")), "")[:500],
+    )
+
+
+def read_metadata(wheel: Path | IO[bytes], filename: str) -> bytes:
+    """The bytes of METADATA, after the checks of structure that pip makes before it installs."""
+    name = parse_name(filename)
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            return _metadata_member(archive, name, filename)
+    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError, ValueError) as error:
+        raise WheelError(f"{filename} is not a readable wheel: {error}") from error
+
+
+def _metadata_member(archive: zipfile.ZipFile, name: WheelName, filename: str) -> bytes:
+    folders = {member.split("/", 1)[0] for member in archive.namelist() if "/" in member}
+    infos = [folder for folder in folders if folder.endswith(".dist-info")]
+    if len(infos) != 1:
+        raise WheelError(f"{filename} holds {len(infos)} .dist-info directories instead of one")
+    if not canonicalize_name(infos[0]).startswith(name.project):
+        raise WheelError(f"{filename} holds {infos[0]}, which belongs to another project")
+    try:
+        archive.getinfo(f"{infos[0]}/WHEEL")
+        member = archive.getinfo(f"{infos[0]}/METADATA")
+    except KeyError as error:
+        raise WheelError(f"{filename} lacks METADATA or WHEEL in {infos[0]}") from error
+    if member.file_size > METADATA_LIMIT:
+        raise WheelError(f"{filename}: METADATA of {member.file_size} bytes is beyond any sense")
+    return archive.read(member)
+
+
+def checked_metadata(wheel: Path | IO[bytes], filename: str) -> tuple[bytes, Metadata]:
+    """METADATA as bytes and parsed, if it belongs to the project and version that the file name says."""
+    content = read_metadata(wheel, filename)
+    try:
+        metadata = parse_metadata(content)
+        version = Version(metadata.version)
+    except InvalidVersion as error:
+        raise WheelError(f"{filename}: {error}") from error
+    except WheelError as error:
+        raise WheelError(f"{filename}: {error}") from error
+    name = parse_name(filename)
+    if metadata.project != name.project or version != name.version:
+        raise WheelError(f"{filename} holds the metadata of {metadata.name} {metadata.version}")
+    return content, metadata
+
+
+def check_record(wheel: Path) -> None:
+    """Every member against RECORD, for a wheel that no index vouches for."""
+    try:
+        with WheelFile.open(wheel) as source:
+            source.validate_record(validate_contents=True)
+    except (InstallerError, zipfile.BadZipFile, OSError, KeyError, ValueError) as error:
+        issues = getattr(error, "issues", None) or [str(error)]
+        raise WheelError(f"{wheel.name}: RECORD does not match: {'; '.join(issues[:3])}") from error
+
+
+def sha256_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()

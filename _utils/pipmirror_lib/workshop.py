@@ -1,0 +1,172 @@
+"""From an sdist to an admissible wheel: build requirements by the same resolver, the build in a container.
+
+The host fetches, hashes and checks; the container alone runs the project's code, without network.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from packaging.requirements import InvalidRequirement, Requirement
+
+from pipmirror_lib import builder, resolve
+from pipmirror_lib.candidates import Candidate
+from pipmirror_lib.engine import Engine
+from pipmirror_lib.errors import BuildError, MirrorError, WheelError
+from pipmirror_lib.index import Index, IndexSource
+from pipmirror_lib.mirror import PlatformDirectory, Record
+from pipmirror_lib.profile import TargetProfile
+from pipmirror_lib.sdists import read_build_system
+from pipmirror_lib.settings import Mirror
+from pipmirror_lib.wheels import Metadata, check_record, checked_metadata, parse_name, sha256_of
+from pipmirror_lib.world import Question
+
+# What a backend asks for on the way may ask for more in turn; a backend that never stops asking is stopped.
+ROUNDS = 4
+
+
+@dataclass(frozen=True)
+class Built:
+    """A wheel made here, copied out of the container's reach and checked."""
+
+    path: Path
+    metadata: Metadata
+    record: Record
+
+
+@dataclass
+class Workshop:
+    """Builds sdists for one platform; each one once in a run."""
+
+    mirror: Mirror
+    directory: PlatformDirectory
+    profile: TargetProfile
+    image: Callable[[], builder.BuilderImage]
+    index: Index
+    engine: Callable[[], Engine]
+    progress: Callable[[str], None]
+    _built: dict[str, Built] = field(default_factory=dict)
+    _underway: list[str] = field(default_factory=list)
+
+    def metadata(self, candidate: Candidate) -> Metadata:
+        """What the built wheel requires; WheelError where it does not build, so that another version may serve."""
+        return self.wheel(candidate).metadata
+
+    def wheel(self, candidate: Candidate) -> Built:
+        """The wheel of an sdist; BuildError names the project, the reason and the log's place."""
+        if candidate.filename not in self._built:
+            if candidate.filename in self._underway:
+                circle = " -> ".join([*self._underway, candidate.filename])
+                raise BuildError(f"{candidate} needs itself to be built: {circle}; pin a wheel in build_constraints")
+            self._underway.append(candidate.filename)
+            try:
+                self._built[candidate.filename] = self._build(candidate)
+            finally:
+                self._underway.pop()
+        return self._built[candidate.filename]
+
+    def _build(self, candidate: Candidate) -> Built:
+        sdist = self.index.file(candidate).result()
+        system = read_build_system(sdist.path)
+        self.progress(f"building {candidate}")
+        asked = [self._requirement(candidate, text) for text in system.requires]
+        log = self.directory.logs / f"{candidate.project}-{candidate.version}.log"
+        workdir = self.directory.staging / f"build-{candidate.project}-{candidate.version}"
+        for _ in range(ROUNDS):
+            needed = self._build_requirements(candidate, asked)
+            shutil.rmtree(workdir, ignore_errors=True)
+            workdir.mkdir(mode=0o700)
+            request = builder.BuildRequest(
+                sdist=sdist.path,
+                sha256=sdist.sha256,
+                project=candidate.project,
+                version=candidate.version,
+                backend=system.backend,
+                backend_path=system.backend_path,
+                wheels=tuple(path for path, _ in needed),
+                have_requires=False,
+                network=candidate.project in self.mirror.container.build_network,
+            )
+            outcome = builder.build(
+                self.engine(), self.image(), self.profile, request, self.mirror.container, workdir=workdir, log_path=log
+            )
+            if isinstance(outcome, Path):
+                record = {
+                    "origin": "built",
+                    "source": {"filename": candidate.filename, "sha256": sdist.sha256, "url": candidate.url},
+                    "build_requires": [{"filename": path.name, "sha256": sha256} for path, sha256 in needed],
+                    "log": log.name,
+                    "upload_time": candidate.upload_time,
+                }
+                return self._admissible(candidate, outcome, record)
+            asked += [self._requirement(candidate, text) for text in outcome]
+        raise BuildError(f"{candidate}: its build backend keeps asking for more build requirements; log: {log}")
+
+    @staticmethod
+    def _requirement(candidate: Candidate, text: str) -> Requirement:
+        try:
+            return Requirement(text)
+        except InvalidRequirement as error:
+            raise BuildError(f"{candidate}: build requirement {text!r} is invalid: {error}") from error
+
+    def _build_requirements(self, candidate: Candidate, asked: list[Requirement]) -> list[tuple[Path, str]]:
+        """Wheels (with sha256) that the build needs, built first where they are sdists themselves."""
+        question = Question(
+            requirements=tuple(asked),
+            profile=self.profile,
+            constraints=self.mirror.build_constraints,
+            timeout=self.mirror.resolve_timeout,
+        )
+        source = IndexSource(self.index, {}, _nothing_present, build=self.metadata)
+        answer = resolve.resolve(question, source)
+        if answer.missing:
+            reasons = "; ".join(dict.fromkeys(answer.missing.values()))
+            raise BuildError(f"{candidate}: build requirements cannot be met: {reasons} (build_constraints)")
+        found = []
+        for needed in answer.closure.values():
+            if needed.is_sdist:
+                built = self.wheel(needed)
+                found.append((built.path, str(built.record["sha256"])))
+            else:
+                fetched = self.index.file(needed).result()
+                found.append((fetched.path, fetched.sha256))
+        return sorted(found)
+
+    def _admissible(self, candidate: Candidate, outcome: Path, record: Record) -> Built:
+        """Check a copy of our own: nothing that a container can write shares an inode with what we admit."""
+        filename = outcome.name
+        try:
+            name = parse_name(filename)
+            if name.project != candidate.project or name.version != candidate.version:
+                raise BuildError(f"{candidate}: its build made {filename}, which is another project or version")
+            if self.profile.rank(name.tags) is None:
+                raise BuildError(f"{candidate}: its build made {filename}, which does not fit this platform")
+            own = self.directory.staging / "built" / filename
+            _copy(outcome, own)
+            check_record(own)
+            metadata = checked_metadata(own, filename)[1]
+        except WheelError as error:
+            raise BuildError(f"{candidate}: its build made an unusable wheel: {error}") from error
+        return Built(own, metadata, {**record, "sha256": sha256_of(own)})
+
+
+def _nothing_present(candidate: Candidate) -> Metadata:
+    raise WheelError(f"{candidate.filename} does not lie in the mirror")
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a regular file without following links."""
+    try:
+        target.parent.mkdir(mode=0o700, exist_ok=True)
+        descriptor = os.open(source, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+        with os.fdopen(descriptor, "rb") as reader, target.open("wb") as writer:
+            shutil.copyfileobj(reader, writer)
+    except OSError as error:
+        with suppress(OSError):
+            target.unlink()
+        raise MirrorError(f"cannot copy {source.name} into {target.parent}: {error.strerror}") from error

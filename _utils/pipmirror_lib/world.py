@@ -1,0 +1,167 @@
+"""What a resolver may see of a source on one platform: shelves, usable candidates, and who wants whom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import NormalizedName, canonicalize_name
+from packaging.version import Version
+
+from pipmirror_lib.candidates import Candidate, Shelf, Source
+from pipmirror_lib.errors import BuildError, WheelError
+from pipmirror_lib.profile import TargetProfile
+from pipmirror_lib.wheels import Metadata
+
+
+@dataclass(frozen=True)
+class Question:
+    """Is this set installable together on that platform, and from which candidates?
+
+    `preferred` are versions that lie in the mirror: they come first wherever they fit, so that adding a
+    requirement changes nothing else unless that is the only way.
+    """
+
+    requirements: tuple[Requirement, ...]
+    profile: TargetProfile
+    constraints: tuple[Requirement, ...] = ()
+    prereleases: bool | tuple[NormalizedName, ...] = False
+    no_binary: tuple[NormalizedName, ...] = ()
+    preferred: Mapping[NormalizedName, frozenset[Version]] = field(default_factory=dict)
+    timeout: int = 300
+
+
+@dataclass(frozen=True)
+class Want:
+    """One requirement and who has it: a candidate, or nobody but the administrator."""
+
+    requirement: Requirement
+    parent: Candidate | None = None
+
+    @property
+    def project(self) -> NormalizedName:
+        return canonicalize_name(self.requirement.name)
+
+    @property
+    def extras(self) -> tuple[NormalizedName, ...]:
+        return tuple(sorted(canonicalize_name(extra) for extra in self.requirement.extras))
+
+    def __str__(self) -> str:
+        text = str(self.requirement).split(";")[0].strip()
+        return f"{text} ({'wanted by ' + str(self.parent) if self.parent else 'declared'})"
+
+
+class World:
+    """A source seen through a question; everything that is computed once per project lives here."""
+
+    def __init__(self, source: Source, question: Question) -> None:
+        self.source = source
+        self.question = question
+        self.wants: dict[NormalizedName, dict[tuple[str, Candidate | None], Want]] = {}
+        self.unusable: dict[NormalizedName, dict[str, str]] = {}
+        self.failed: dict[NormalizedName, str] = {}
+        self.warnings: dict[str, None] = {}
+        self._shelves: dict[NormalizedName, Shelf] = {}
+        self._dependencies: dict[tuple[Candidate, str], tuple[Want, ...]] = {}
+        self._metadata: dict[Candidate, Metadata | None] = {}
+        self._constraints: dict[NormalizedName, SpecifierSet] = {}
+        for constraint in question.constraints:
+            if question.profile.applies(constraint.marker):
+                name = canonicalize_name(constraint.name)
+                self._constraints[name] = self._constraints.get(name, SpecifierSet()) & constraint.specifier
+
+    def roots(self) -> tuple[Want, ...]:
+        """The declared requirements whose markers hold here."""
+        wants = tuple(Want(r) for r in self.question.requirements if self.question.profile.applies(r.marker))
+        self._remember(wants)
+        return wants
+
+    def _remember(self, wants: Iterable[Want]) -> None:
+        for want in wants:
+            self.wants.setdefault(want.project, {})[str(want.requirement), want.parent] = want
+
+    def shelf(self, project: NormalizedName) -> Shelf:
+        if project not in self._shelves:
+            binary = project not in self.question.no_binary
+            self._shelves[project] = Shelf(self.source.files(project), self.question.profile, binary=binary)
+        return self._shelves[project]
+
+    def constraint(self, project: NormalizedName) -> SpecifierSet:
+        return self._constraints.get(project, SpecifierSet())
+
+    def prereleases(self, project: NormalizedName) -> bool | None:
+        """True where the administrator allows them; None leaves it to PEP 440's own rules."""
+        allowed = self.question.prereleases
+        return (allowed if isinstance(allowed, bool) else project in allowed) or None
+
+    def matching(self, project: NormalizedName, specifiers: Iterable[SpecifierSet]) -> Iterator[Candidate]:
+        """Usable candidates within all specifiers together, the preferred version first, then best first."""
+        return (c for c in self._fitting(project, specifiers) if self.metadata(c) is not None)
+
+    def likely(self, project: NormalizedName, specifiers: Iterable[SpecifierSet]) -> Candidate | None:
+        """The candidate that will probably be chosen, told from the page alone."""
+        return next(iter(self._fitting(project, specifiers)), None)
+
+    def _fitting(self, project: NormalizedName, specifiers: Iterable[SpecifierSet]) -> list[Candidate]:
+        combined = self.constraint(project)
+        for specifier in specifiers:
+            combined &= specifier
+        preferred = self.question.preferred.get(project, frozenset())
+        fitting = self.shelf(project).matching(combined, self.prereleases(project))
+        return sorted(fitting, key=lambda candidate: candidate.version not in preferred)
+
+    def metadata(self, candidate: Candidate) -> Metadata | None:
+        """The metadata, or None for a candidate that pip would discard."""
+        if candidate not in self._metadata:
+            self._metadata[candidate] = self._read(candidate)
+        return self._metadata[candidate]
+
+    def _read(self, candidate: Candidate) -> Metadata | None:
+        try:
+            metadata = self.source.metadata(candidate)
+            _ = metadata.dependencies
+        except BuildError as error:
+            # As in pip: a project that does not build ends the matter, it does not silently become an older one.
+            self.failed[candidate.project] = str(error)
+            raise
+        except WheelError as error:
+            self.unusable.setdefault(candidate.project, {})[candidate.filename] = str(error)
+            return None
+        # A page may say nothing (or a lie) about the Python that the metadata then asks for.
+        if not self.question.profile.allows(metadata.requires_python):
+            reason = f"{candidate} needs Python {metadata.requires_python}"
+            self.unusable.setdefault(candidate.project, {})[candidate.filename] = reason
+            return None
+        return metadata
+
+    def dependencies(self, candidate: Candidate, extra: str = "") -> tuple[Want, ...]:
+        """What a candidate wants here, for its base or for one extra, each evaluated on its own."""
+        key = (candidate, extra)
+        if key not in self._dependencies:
+            metadata = self.metadata(candidate)
+            assert metadata is not None, candidate
+            if extra and extra not in metadata.extras:
+                self.warnings[f"{candidate} has no extra {extra!r}"] = None
+                self._dependencies[key] = ()
+                return ()
+            applies = self.question.profile.applies
+            wants = tuple(Want(r, candidate) for r in metadata.dependencies if applies(r.marker, extra))
+            self._remember(wants)
+            self._dependencies[key] = wants
+        return self._dependencies[key]
+
+    def trace(self, closure: Mapping[NormalizedName, Candidate]) -> dict[NormalizedName, list[Want]]:
+        """For each project of a closure, every want that the closure meets with it."""
+        found: dict[NormalizedName, list[Want]] = {}
+        seen: set[tuple[NormalizedName, str]] = set()
+        queue = list(self.roots())
+        while queue:
+            want = queue.pop()
+            found.setdefault(want.project, []).append(want)
+            for extra in ("", *want.extras):
+                if (want.project, extra) not in seen:
+                    seen.add((want.project, extra))
+                    queue.extend(self.dependencies(closure[want.project], extra))
+        return found

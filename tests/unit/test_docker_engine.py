@@ -1,0 +1,314 @@
+"""The module and the state docker_engine: real sockets, real processes, a small stand-in for dockerd."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from salt.exceptions import CommandExecutionError
+
+from _modules import docker_engine
+from _states import docker_engine as state
+
+# A stand-in that runs on while its starter forgets it is the very purpose.
+pytestmark = pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
+
+REPOSITORY = Path(docker_engine.__file__).parents[1]
+
+# Called `dockerd SOCKET PIDFILE MODE`. Like the real one it refuses to start over a pid file.
+DOCKERD = f"""#!{sys.executable}
+import os, socket, sys, time
+path, pidfile, mode = sys.argv[1:]
+print("first line", *range(40), sep="\\n")
+if os.path.exists(pidfile):
+    sys.exit("pid file found, ensure docker is not running or delete " + pidfile)
+if mode == "fail":
+    sys.exit("no such storage driver")
+with open(pidfile, "w") as file:
+    file.write(str(os.getpid()))
+if mode == "quit":
+    sys.exit()
+if mode == "silent":
+    time.sleep(60)
+if mode == "slow":
+    time.sleep(0.6)
+server = socket.socket(socket.AF_UNIX)
+server.bind(path)
+server.listen()
+while True:
+    connection, _ = server.accept()
+    connection.recv(4096)
+    connection.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nOK")
+    connection.close()
+"""
+
+
+class Engine:
+    """A directory with a stand-in for dockerd, and what `start` has to know of it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.program = directory / "dockerd"
+        self.program.write_text(DOCKERD)
+        self.program.chmod(0o755)
+        self.socket = str(directory / "sock")
+        self.log = directory / "log"
+        self.pidfile = directory / "pid"
+        self.containerd_pidfile = directory / "containerd" / "containerd.pid"
+
+    def command(self, mode: str = "serve") -> str:
+        return f"{self.program} {self.socket} {self.pidfile} {mode}"
+
+    def start(self, mode: str = "serve", timeout: float = 10, command: str = "") -> bool:
+        return docker_engine.start(
+            command=command or self.command(mode),
+            socket=self.socket,
+            timeout=timeout,
+            log=str(self.log),
+            pidfile=str(self.pidfile),
+            exec_root=str(self.directory),
+        )
+
+    def launch(self, mode: str) -> subprocess.Popen[bytes]:
+        """Start the stand-in behind our back."""
+        command = [self.program, self.socket, self.pidfile, mode]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL)
+
+    @property
+    def pid(self) -> int:
+        return int(self.pidfile.read_text())
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """The path of a Unix socket may have 107 bytes, which tmp_path uses up easily."""
+    with tempfile.TemporaryDirectory() as directory:
+        yield Path(directory)
+
+
+@pytest.fixture
+def engine(short_path: Path) -> Iterator[Engine]:
+    engine = Engine(short_path)
+    yield engine
+    # Stand-ins outlive their starter, by design; each one wrote its number down.
+    if engine.pidfile.exists() and docker_engine._is_alive(engine.pidfile, "dockerd"):
+        os.kill(engine.pid, signal.SIGTERM)
+
+
+@pytest.fixture
+def answering(short_path: Path) -> Iterator[Callable[[bytes | None], str]]:
+    """A function that makes a socket whose server sends these bytes to whoever connects; None: nothing."""
+    server = socket.socket(socket.AF_UNIX)
+    accepted = []
+
+    def serve(reply: bytes | None) -> None:
+        connection, _ = server.accept()
+        accepted.append(connection)
+        connection.recv(4096)
+        if reply is not None:
+            connection.sendall(reply)
+            connection.close()
+
+    def listen(reply: bytes | None) -> str:
+        path = str(short_path / "s")
+        server.bind(path)
+        server.listen()
+        threading.Thread(target=serve, args=[reply], daemon=True).start()
+        return path
+
+    yield listen
+    for connection in [server, *accepted]:
+        connection.close()
+
+
+class TestPing:
+    @pytest.mark.parametrize(
+        ("reply", "expected"),
+        [
+            pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK", True, id="engine"),
+            pytest.param(b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n", False, id="broken engine"),
+            pytest.param(b"SSH-2.0-OpenSSH_9.2\r\n", False, id="something else"),
+            pytest.param(b"", False, id="hangs up"),
+        ],
+    )
+    def test_tells_an_engine_by_its_answer(
+        self, answering: Callable[[bytes | None], str], reply: bytes, expected: bool
+    ) -> None:
+        assert docker_engine.ping(answering(reply)) is expected
+
+    def test_does_not_wait_for_ever(
+        self, answering: Callable[[bytes | None], str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(docker_engine, "_PING_SECONDS", 0.2)
+        began = time.monotonic()
+        assert docker_engine.ping(answering(None)) is False
+        assert time.monotonic() - began < 3
+
+    def test_missing_socket(self, short_path: Path) -> None:
+        assert docker_engine.ping(str(short_path / "none")) is False
+
+    def test_socket_that_nobody_serves(self, short_path: Path) -> None:
+        path = str(short_path / "dead")
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(path)
+        assert docker_engine.ping(path) is False
+
+    def test_path_too_long_for_a_socket(self, short_path: Path) -> None:
+        assert docker_engine.ping(str(short_path / ("x" * 200))) is False
+
+
+class TestStart:
+    def test_starts_and_waits_for_the_answer(self, engine: Engine) -> None:
+        assert engine.start("slow") is True
+        assert docker_engine.ping(engine.socket)
+        assert "first line" in engine.log.read_text()
+
+    def test_leaves_an_engine_that_answers_alone(self, engine: Engine) -> None:
+        engine.start()
+        pid = engine.pid
+        assert engine.start(command="no-such-program") is False
+        assert engine.pid == pid
+
+    def test_survives_its_caller(self, engine: Engine) -> None:
+        arguments = (engine.command(), engine.socket, 10, str(engine.log), str(engine.pidfile))
+        code = f"from _modules import docker_engine; docker_engine.start{arguments!r}"
+        subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)
+        assert docker_engine.ping(engine.socket)
+        assert os.getsid(engine.pid) == engine.pid
+
+    def test_says_how_a_failed_start_ended(self, engine: Engine) -> None:
+        engine.log.write_text("yesterday's trouble\n")
+        with pytest.raises(CommandExecutionError) as raised:
+            engine.start("fail")
+        message = str(raised.value)
+        assert "ended with status 1" in message
+        assert str(engine.log) in message
+        assert message.endswith("39\nno such storage driver")
+        assert "yesterday" not in message
+        assert "first line" not in message
+
+    def test_does_not_kill_what_takes_too_long(self, engine: Engine) -> None:
+        with pytest.raises(CommandExecutionError, match=r"did not answer on .*/sock within 0\.5 s"):
+            engine.start("silent", timeout=0.5)
+        assert docker_engine._is_alive(engine.pidfile, "dockerd")
+
+    @pytest.mark.parametrize(
+        ("command", "message"),
+        [
+            ("no-such-program --debug", "no-such-program --debug is not installed"),
+            ("", "The empty command is not installed"),
+            ("dockerd 'half", "cannot be split into arguments"),
+        ],
+    )
+    def test_missing_program(self, engine: Engine, command: str, message: str) -> None:
+        with pytest.raises(CommandExecutionError, match=message):
+            docker_engine.start(command, engine.socket, log=str(engine.log), pidfile=str(engine.pidfile))
+
+    def test_log_that_cannot_be_written(self, engine: Engine) -> None:
+        engine.log = engine.directory / "none" / "log"
+        with pytest.raises(CommandExecutionError, match=r"could not be started: .*No such file"):
+            engine.start()
+
+
+class TestPidFiles:
+    """dockerd takes any live process of the number in such a file for its predecessor, and does not start."""
+
+    @pytest.mark.parametrize("content", [str(os.getpid()), "\0\0\0\0", "self"])
+    def test_a_stale_one_is_removed(self, engine: Engine, content: str) -> None:
+        engine.pidfile.write_text(content)
+        assert engine.start() is True
+
+    def test_containerds_too(self, engine: Engine) -> None:
+        engine.containerd_pidfile.parent.mkdir()
+        engine.containerd_pidfile.write_text(str(os.getpid()))
+        engine.start()
+        assert not engine.containerd_pidfile.exists()
+
+    def test_a_zombie_is_no_engine(self, engine: Engine) -> None:
+        zombie = engine.launch("quit")
+        os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
+        assert engine.pid == zombie.pid
+        assert engine.start() is True
+        zombie.wait()
+
+    def test_a_start_by_somebody_else_is_awaited(self, engine: Engine) -> None:
+        other = engine.launch("slow")
+        while not docker_engine._is_alive(engine.pidfile, "dockerd"):
+            time.sleep(0.01)
+        engine.start()
+        assert docker_engine.ping(engine.socket)
+        assert engine.pid == other.pid
+        assert "pid file found" in engine.log.read_text()
+        other.kill()
+        other.wait()
+
+
+@pytest.mark.parametrize("present", [True, False])
+def test_module_needs_unix_sockets(monkeypatch: pytest.MonkeyPatch, present: bool) -> None:
+    if not present:
+        monkeypatch.delattr(socket, "AF_UNIX")
+    assert (docker_engine.__virtual__() == "docker_engine") is present
+
+
+class TestState:
+    @pytest.fixture(autouse=True)
+    def dunders(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+        def start(**arguments: str) -> bool:
+            paths = {"log": engine.log, "pidfile": engine.pidfile, "exec_root": engine.directory}
+            return docker_engine.start(**arguments, **{name: str(path) for name, path in paths.items()})
+
+        functions = {"docker_engine.ping": docker_engine.ping, "docker_engine.start": start}
+        monkeypatch.setattr(state, "__salt__", functions, raising=False)
+        monkeypatch.setattr(state, "__opts__", {"test": False}, raising=False)
+
+    @pytest.fixture
+    def testing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(state.__opts__, "test", True)
+
+    def test_starts_once(self, engine: Engine) -> None:
+        first = state.running("docker", engine.socket, 10, engine.command())
+        assert first["result"] is True
+        assert first["changes"] == {"docker": {"old": "stopped", "new": "running"}}
+        second = state.running("docker", engine.socket, 10, engine.command())
+        assert second["result"] is True
+        assert second["changes"] == {}
+
+    def test_failure(self, engine: Engine) -> None:
+        result = state.running("docker", engine.socket, 10, engine.command("fail"))
+        assert result["result"] is False
+        assert result["changes"] == {}
+        assert "no such storage driver" in result["comment"]
+
+    @pytest.mark.usefixtures("testing")
+    def test_announces_without_starting(self, engine: Engine) -> None:
+        result = state.running("docker", engine.socket, 10, engine.command())
+        assert result["result"] is None
+        assert result["changes"]
+        assert not engine.log.exists()
+
+    @pytest.mark.usefixtures("testing")
+    def test_announces_before_anything_is_installed(self, engine: Engine) -> None:
+        assert state.running("docker", engine.socket, command="no-such-program")["result"] is None
+
+    @pytest.mark.usefixtures("testing")
+    def test_announces_nothing_when_all_is_well(self, engine: Engine) -> None:
+        engine.start()
+        result = state.running("docker", engine.socket)
+        assert result["result"] is True
+        assert result["changes"] == {}
+
+    def test_needs_its_module(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert state.__virtual__() == "docker_engine"
+        monkeypatch.setattr(state, "__salt__", {})
+        loaded, reason = state.__virtual__()
+        assert loaded is False
+        assert "saltutil.sync_all" in reason
