@@ -24,7 +24,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, final
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import NormalizedName, canonicalize_name, parse_wheel_filename
@@ -414,16 +414,18 @@ def build(
     what = f"{request.project} {request.version}"
     while True:
         result, out = _run_build(engine, image, profile, request, limits, workdir, log_path)
-        unmet: list[str] = []
-        if result.exit_code in (0, MORE_REQUIREMENTS) and not request.have_requires:
+        if not request.have_requires and not result.timed_out and os.path.lexists(out / "requires.json"):
+            # Even where the build went on and failed: a version too old may well be the reason.
             unmet = _unmet(read_requires(out / "requires.json", what), request, profile)
-        if result.exit_code != MORE_REQUIREMENTS or request.have_requires or unmet:
+            if unmet:
+                return unmet
+        if result.exit_code != MORE_REQUIREMENTS or request.have_requires:
             break
         # It asked for what does not apply here, or by a name that only the host could tell to be there.
         request = dataclasses.replace(request, have_requires=True)
-    if result.exit_code not in (0, MORE_REQUIREMENTS) or result.timed_out or result.oom_killed:
+    if result.exit_code or result.timed_out or result.oom_killed:
         raise BuildError(f"{what}: the build {_build_end(result, limits)}; its log is {log_path}")
-    return unmet or _only_wheel(out, what, log_path)
+    return _only_wheel(out, what, log_path)
 
 
 def _run_build(
@@ -629,6 +631,7 @@ def _outcome(path: Path, projects: set[NormalizedName], seconds: float, log_path
 # --- what they share ------------------------------------------------------------------------------------------------
 
 
+@final
 class _Workplace:
     """The directories of one hardened run. What goes in is removed at its end, what came out stays."""
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, final
 
 from pipmirror_lib import settings
 from pipmirror_lib.errors import EngineError, ImageError
@@ -222,14 +222,14 @@ class Engine:
             return container.finish()
 
     @contextlib.contextmanager
-    def container(self, spec: RunSpec) -> Iterator[Container]:
+    def container(self, spec: RunSpec) -> Iterator[Running]:
         """A container made but not started, for a run whose result is to be committed; removed at the end."""
         # The name is ours, so that the container can be removed even if we are interrupted before its id arrives.
         name = f"pipmirror-{re.sub('[^a-zA-Z0-9_.-]+', '-', spec.name)}-{uuid.uuid4().hex[:12]}"
         try:
             with _translated(f"create a container of {spec.image}"):
                 self._create(name, spec)
-            yield Container(self._api, name, spec)
+            yield Running(self._api, name, spec)
         finally:
             self._remove(name)
 
@@ -292,7 +292,7 @@ class Engine:
                     raise
 
 
-class Container:
+class Running:
     """One container between its creation and its removal; made by `Engine.container`."""
 
     def __init__(self, api: Any, name: str, spec: RunSpec) -> None:
@@ -348,6 +348,7 @@ class Container:
         return True
 
 
+@final
 class Log:
     """Output of strangers' code, made harmless and bounded: its beginning, and its last lines."""
 

@@ -1,7 +1,7 @@
-"""Where base images come from: the engine itself, a registry, or, without any registry, a distribution's own archive.
+"""Where base images come from: the engine itself, a registry, or a distribution's own archive.
 
-`debootstrap` needs nothing but the package mirror that a Debian or Ubuntu host has anyway; which mirror, is for debootstrap's
-own defaults to say.
+`debootstrap` needs no registry, only a package mirror such as every Debian or Ubuntu host uses anyway; which one, is
+for debootstrap's own defaults to say.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ _NUMBERED = {
 }
 # How the engine words that it did not get through to a registry, as opposed to what a registry answered.
 _OUT_OF_REACH = re.compile(
-    r"dial (tcp|udp)|no such host|server misbehaving|name resolution|connection (refused|reset)|network is unreachable"
-    r"|no route to host|i/o timeout|handshake timeout|deadline exceeded|Client\.Timeout|request canceled|proxyconnect",
+    r"dial (tcp|udp)|no such host|server misbehaving|name resolution|connection (refused|reset)|proxyconnect"
+    r"|network is unreachable|no route to host|i/o timeout|handshake timeout|deadline exceeded|Client\.Timeout"
+    r"|request canceled",
     re.IGNORECASE,
 )
 _DEB_ARCHITECTURES = {
@@ -67,8 +68,8 @@ def ensure(
 ) -> BaseImage:
     """Have the platform's base image, from the sources that `image_source` allows.
 
-    A registry is asked every time, the others only when the image is missing (or on `refresh`, where the source is
-    `debootstrap`: an image under the same name may be made anew, never one that the administrator has put there for `auto`).
+    A registry is asked every time, the others when the image is missing. `refresh` makes a debootstrapped image
+    anew where the setting is `debootstrap`; with `auto`, what the engine holds is never replaced.
     """
     local = present(engine, platform)
     if platform.image_source == "registry":
@@ -133,8 +134,8 @@ def _pulled_or_made(
             raise
         if suite_of(platform.image) is None:
             raise ImageError(
-                f"image {platform.image} is neither on this machine nor to be had, for no registry is in reach "
-                f"({error}); load it with docker load"
+                f"image {platform.image} is not on this machine, and no registry is in reach ({error}); "
+                "load it with docker load"
             ) from error
     progress(f"{platform.name}: no registry in reach, making {platform.image} with debootstrap")
     return _debootstrapped(engine, platform, workdir, progress)
@@ -152,8 +153,8 @@ def _debootstrapped(
     program = shutil.which("debootstrap")
     if program is None:
         raise ImageError(
-            f"image {platform.image} is to be made with debootstrap, which is not installed; install the package "
-            "debootstrap, or load the image with docker load"
+            f"image {platform.image} is to be made with debootstrap, which is not installed; "
+            "install the package debootstrap, or load the image with docker load"
         )
     workdir.mkdir(parents=True, exist_ok=True)
     root = Path(tempfile.mkdtemp(prefix="debootstrap-", dir=workdir))
@@ -217,7 +218,7 @@ def _import(engine: Engine, platform: settings.Platform, suite: str, root: Path)
 
 
 def _discard(root: Path) -> None:
-    """Remove the tree, but never through something that debootstrap left mounted: it may be the host's own /proc."""
+    """Remove the tree, but never through what debootstrap left mounted: it may be the host's own /proc."""
     for point in reversed(_mounted_below(root)):
         subprocess.run(
             ["umount", "--", str(point)], stdin=subprocess.DEVNULL, capture_output=True, check=False

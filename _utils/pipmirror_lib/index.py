@@ -177,7 +177,7 @@ def _belonging(metadata: Metadata, candidate: Candidate) -> Metadata:
 def static_metadata(sdist: Path, candidate: Candidate) -> Metadata:
     """PKG-INFO, where it promises that a build will say the same (Metadata 2.2, PEP 643); else WheelError."""
     content = read_pkg_info(sdist)
-    metadata = parse_metadata(content) if content else None
+    metadata = parse_metadata(content.encode()) if content else None
     fields = ("requires-dist", "provides-extra", "requires-python")
     if metadata is None or metadata.metadata_version < "2.2" or any(f in metadata.dynamic for f in fields):
         raise NeedsBuild(f"{candidate.filename} must be built to know what it requires")

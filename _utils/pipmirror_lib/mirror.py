@@ -308,3 +308,15 @@ def using_downloads(target: Path, keep: Callable[[], bool]) -> Iterator[Path]:
         for path in directory.iterdir():
             if path.is_dir():
                 shutil.rmtree(path)
+
+
+def known_downloads(target: Path, platforms: Iterable[str]) -> dict[str, Path]:
+    """{sha256: path} of what any platform has from an index; a wheel built on one platform is wrong on another."""
+    known = {}
+    for name in platforms:
+        directory = PlatformDirectory(target, name)
+        for filename, record in directory.manifest()["wheels"].items():
+            path = directory.public / filename
+            if record["origin"] != "built" and path.is_file() and path.stat().st_size == record["size"]:
+                known[str(record["sha256"])] = path
+    return known

@@ -12,14 +12,13 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from packaging.utils import NormalizedName
 from packaging.version import Version
 
-from pipmirror_lib import __version__, local, resolve
+from pipmirror_lib import STAMP, local, resolve
 from pipmirror_lib.errors import MirrorError, ResolutionError
 from pipmirror_lib.local import LocalSource
 from pipmirror_lib.mirror import PlatformDirectory, Record, write_atomically
@@ -195,18 +194,12 @@ def _stamp(path: Path) -> str:
     return f"{stat.st_mtime_ns}:{stat.st_ino}:{stat.st_size}"
 
 
-@lru_cache(maxsize=1)
-def _code_stamp() -> str:
-    """Changes with any edit of this library, so that a verdict of other code is never believed."""
-    return __version__ + ",".join(_stamp(path) for path in sorted(Path(__file__).parent.glob("*.py")))
-
-
 def _key(mirror: Mirror, platform: Platform, directory: PlatformDirectory) -> str:
     parts = [
         _stamp(directory.public),
         _stamp(directory.manifest_path),
         _stamp(directory.profile_path),
-        _code_stamp(),
+        STAMP,
         [[wanted.name, [str(r) for r in wanted.requirements]] for wanted in platform.sets],
         [str(r) for r in mirror.constraints],
         mirror.prereleases,

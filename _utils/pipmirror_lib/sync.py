@@ -23,12 +23,13 @@ from pipmirror_lib.engine import Engine
 from pipmirror_lib.errors import BuildError, EngineError, PipmirrorError, VerifyError
 from pipmirror_lib.index import Index
 from pipmirror_lib.lock import Lock
-from pipmirror_lib.mirror import Admission, PlatformDirectory, Record, metadata_cache, now, using_downloads
+from pipmirror_lib.mirror import Admission, PlatformDirectory, Record, known_downloads, metadata_cache, now, using_downloads
 from pipmirror_lib.pages import bare
 from pipmirror_lib.plan import PlatformPlan
 from pipmirror_lib.profile import TargetProfile
 from pipmirror_lib.publish import publish
 from pipmirror_lib.settings import Mirror, Platform
+from pipmirror_lib.wheels import parse_name
 from pipmirror_lib.workshop import Workshop
 
 log = logging.getLogger(__name__)
@@ -61,21 +62,9 @@ class Run:
                 keep = using_downloads(self.mirror.target, keep=lambda: self.failed)
                 downloads = self._stack.enter_context(keep)
                 cache = metadata_cache(self.mirror.target)
-                index = Index(self.mirror.index, downloads, cache, known_downloads(self.mirror), self.progress)
+                index = Index(self.mirror.index, downloads, cache, known_downloads(self.mirror.target, [p.name for p in self.mirror.platforms]), self.progress)
                 self._index = self._stack.enter_context(index)
             return self._index
-
-
-def known_downloads(mirror: Mirror) -> dict[str, Path]:
-    """{sha256: path} of what any platform has from an index; a wheel built on one platform is wrong on another."""
-    known = {}
-    for platform in mirror.platforms:
-        directory = PlatformDirectory.of(mirror, platform.name)
-        for filename, record in directory.manifest()["wheels"].items():
-            path = directory.public / filename
-            if record["origin"] != "built" and path.is_file() and path.stat().st_size == record["size"]:
-                known[str(record["sha256"])] = path
-    return known
 
 
 def silent(text: str) -> None:
@@ -176,7 +165,8 @@ class PlatformSync:
                 problems = self._verify(planned)
                 if problems:
                     return problems  # what does not install is not published
-            self._publish(manifest)
+            if not problems or self.added:
+                self._publish(manifest)
             if not problems:
                 self._remember(synced=now())
                 self._say(planned)
@@ -224,7 +214,7 @@ class PlatformSync:
         manifest = self.directory.manifest()
         if recovered := self.directory.recover(manifest):
             self.notes.append(f"finished an interrupted sync: {len(recovered)} wheels recovered")
-            self.added.update({name: manifest["wheels"][name] for name in recovered})
+            self.details["recovered"] = recovered
         return manifest
 
     @cached_property
@@ -255,7 +245,7 @@ class PlatformSync:
             workdir=self.directory.staging,
             rebuild_after=self.mirror.rebuild_after,
             force=force,
-            progress=self.progress,
+            progress=self.run.progress,
         )
         known = self.directory.profile()
         if known is None or known.image != image.id:
@@ -301,12 +291,16 @@ class PlatformSync:
         self.notes += locked.warnings
         problems = [f"{wanted}: {why}" for wanted, why in locked.missing.items()]
         admissions, failed = self._gather(locked, workshop)
+        before = {name: sorted({str(c.version) for c in files}) for name, files in present.by_project.items()}
         for admission in admissions:
             old = manifest["wheels"].get(admission.filename)
             if old and old["sha256"] != admission.record["sha256"]:
                 admission.record["replaced"] = old["sha256"]
         self.directory.admit(manifest, admissions)
-        self.added.update({a.filename: manifest["wheels"][a.filename] for a in admissions})
+        for admission in admissions:
+            name = parse_name(admission.filename)
+            about = {"project": name.project, "version": str(name.version), "old": before.get(name.project, [])}
+            self.added[admission.filename] = {**manifest["wheels"][admission.filename], **about}
         return problems + failed
 
     def _gather(self, locked: Lock, workshop: Workshop) -> tuple[list[Admission], list[str]]:
@@ -377,17 +371,17 @@ class PlatformSync:
                 workdir=self.directory.staging,
                 rebuild_after=self.mirror.rebuild_after,
                 command=self.platform.verify_command,
-                progress=self.progress,
+                progress=self.run.progress,
             )
         return builder.verify(
             self.engine,
             image,
             self.platform,
-            self.directory.public,
-            requirements,
-            [str(c) for c in self.mirror.constraints],
-            self.mirror.prereleases is True,
-            self.mirror.container,
+            wheels=self.directory.public,
+            requirements=requirements,
+            constraints=[str(c) for c in self.mirror.constraints],
+            prereleases=self.mirror.prereleases is True,
+            limits=self.mirror.container,
             workdir=self.directory.staging,
         )
 

@@ -1,8 +1,8 @@
 """Scripts for the other side: the target's own interpreter runs them inside a container.
 
-They are never imported here. Their Python may be as old as 3.6 and has nothing but its standard library (and, where
-a script says so, its own pip), so they use neither this library nor newer syntax. `source` hands out their text, which
-the builder puts into the container as a file.
+They are never imported here. Their Python may be as old as 3.6 and has nothing but its standard library (and,
+where a script says so, its own pip), so they use neither this library nor newer syntax. `source` hands out
+their text, which the builder puts into the container as a file.
 """
 
 from __future__ import annotations

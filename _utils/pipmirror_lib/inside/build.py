@@ -1,7 +1,7 @@
 """Build one wheel from one sdist: a small PEP 517 front end.
 
-Runs inside a container without network. The build environment was made on the host and cannot be written to; each hook
-runs in a process of its own (PEP 517 wants that), in the unpacked source directory.
+Runs inside a container without network. The build environment was made on the host and cannot be written
+to; each hook runs in a process of its own (PEP 517 wants that), in the unpacked source directory.
 
 /pipmirror/env   the virtual environment with the build requirements        read-only
 /pipmirror/in    this file, request.json and the sdist                      read-only
@@ -19,7 +19,8 @@ import tempfile
 import zipfile
 from typing import Any, Dict, List
 
-# ruff: noqa: UP  (Python 3.6 runs this)
+# Python 3.6 runs this.
+# ruff: noqa: UP006, UP031, UP035
 
 ROOT = os.environ.get("PIPMIRROR_ROOT", "/pipmirror")
 # As the sysexits: 64 asks for more build requirements, 65 means that the sdist itself is unusable.
@@ -84,7 +85,7 @@ def unpack(archive: str) -> str:
 
 
 def backend_path(request: Dict[str, Any], source: str) -> List[str]:
-    """The in-tree backend's directories: PEP 517 keeps them inside the source directory, symbolic links resolved."""
+    """The in-tree backend's directories, which PEP 517 keeps inside the source directory."""
     root = os.path.realpath(source)
     found = []
     for text in request["backend_path"]:
@@ -118,6 +119,8 @@ def run_hook(name: str, request: Dict[str, Any], source: str, arguments: List[An
     if code:
         # A signal is a negative number here, and 128 and its number to a shell.
         sys.exit(code if 0 < code < MORE_REQUIREMENTS else 1)
+    if os.path.getsize(answer) == 0:
+        sys.exit("Error: the build backend ended %s without returning from it" % name)
     with open(answer) as stream:
         return json.load(stream)
 

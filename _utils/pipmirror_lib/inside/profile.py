@@ -11,7 +11,8 @@ import sys
 import tempfile
 from typing import Dict, List
 
-# ruff: noqa: UP  (Python 3.6 runs this)
+# Python 3.6 runs this.
+# ruff: noqa: UP006, UP031, UP035, UP036
 
 BEGIN = "-----BEGIN PIPMIRROR PROFILE-----"
 END = "-----END PIPMIRROR PROFILE-----"
@@ -72,10 +73,9 @@ def paths(executable: str) -> Dict[str, str]:
         )
         answer = subprocess.check_output([os.path.join(environment, "bin", "python"), "-I", "-c", ASK_PATHS])
         root, found = json.loads(answer.decode())
-        return {
-            name: os.path.relpath(found[name], root)
-            for name in ("purelib", "platlib", "scripts", "include", "data")
-        }
+        relative = {name: os.path.relpath(found[name], root) for name in ("purelib", "platlib", "scripts", "data")}
+        # A virtual environment compiles against the interpreter's own headers; this is where pip puts others.
+        return dict(relative, include=usual_paths()["include"])
     except (OSError, ValueError, KeyError, subprocess.CalledProcessError) as error:
         sys.stderr.write("no virtual environment can be made (%s); taking the usual layout\n" % error)
         return usual_paths()
@@ -91,7 +91,7 @@ def usual_paths() -> Dict[str, str]:
         "purelib": "lib/%s/site-packages" % version,
         "platlib": "%s/%s/site-packages" % (library, version),
         "scripts": "bin",
-        "include": "include/%s" % version,
+        "include": "include/site/%s" % version,
         "data": ".",
     }
 

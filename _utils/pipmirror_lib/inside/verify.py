@@ -1,7 +1,7 @@
-"""Install a set from the mirrored wheels, with the target's own pip and without network; then run what came of it.
+"""Install a set from the mirrored wheels, with the target's own pip and without network; then try it out.
 
-Runs inside a container. pip's exit code is the verdict and ours. Running something of each root project is informative only:
-many a good command wants a terminal, a configuration or a service.
+Runs inside a container. pip's exit code is the verdict and ours. Running something of each root project is
+informative only: many a good command wants a terminal, a configuration or a service.
 
 /pipmirror/wheels  the mirrored wheels                                      read-only
 /pipmirror/in      this file and request.json                               read-only
@@ -19,7 +19,8 @@ import tempfile
 import time
 from typing import Any, Dict, List, Optional, Tuple
 
-# ruff: noqa: UP, PLW1509  (Python 3.6 runs this, in one thread)
+# Python 3.6 runs this, in one thread.
+# ruff: noqa: PLW1509, UP006, UP031, UP035, UP045
 
 ROOT = os.environ.get("PIPMIRROR_ROOT", "/pipmirror")
 ONE_COMMAND = 60
@@ -57,7 +58,7 @@ def install(request: Dict[str, Any], site: str) -> int:
     if request.get("constraints"):
         command += ["-c", write_lines("constraints.txt", request["constraints"])]
     command += ["-r", write_lines("requirements.txt", request["requirements"])]
-    # An image's own configuration of pip could name another place to take wheels from, and prove the wrong thing.
+    # An image's own configuration of pip could name another place to take wheels from.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PIP_")}
     environment["PIP_CONFIG_FILE"] = os.devnull
     return subprocess.call(command, env=environment, stdin=subprocess.DEVNULL)

@@ -1,0 +1,323 @@
+"""
+Mirror Python packages for networks without internet, as wheels that fit each target platform.
+
+What to mirror is declared in pillar under ``pipmirror`` (see ``pillar.example``); every function also takes
+any of those settings as an argument, which then wins over the pillar. All functions can be narrowed with
+``mirror=`` and ``platform=``.
+"""
+
+import contextlib
+import importlib
+import importlib.util
+import logging
+import sys
+import time
+
+from salt.exceptions import CommandExecutionError
+
+try:
+    import pipmirror_lib
+
+    if pipmirror_lib.stamp() != pipmirror_lib.STAMP:
+        # The loader re-executes this file after a sync, but Python would keep the library of before.
+        for _name in [name for name in sys.modules if name.split(".")[0] == "pipmirror_lib"]:
+            del sys.modules[_name]
+        import pipmirror_lib
+    HAS_LIBRARY = True
+except (ImportError, OSError):
+    HAS_LIBRARY = False
+
+log = logging.getLogger(__name__)
+
+__virtualname__ = "pipmirror"
+
+REQUIRED = ("docker", "installer", "packaging", "requests", "resolvelib")
+
+
+def __virtual__():
+    if not HAS_LIBRARY:
+        return False, "pipmirror_lib is not synced: run saltutil.sync_all"
+    importlib.invalidate_caches()  # packages may have come since this process began
+    required = REQUIRED if sys.version_info >= (3, 11) else (*REQUIRED, "tomli")
+    missing = [name for name in required if importlib.util.find_spec(name) is None]
+    if missing:
+        return False, f"Python packages are missing: {', '.join(missing)}; apply the state pipmirror.python"
+    return __virtualname__
+
+
+def sync(mirror=None, platform=None, upgrade=False, **settings):
+    """
+    Make every declared requirement set installable from the mirror, and publish it.
+
+    Wheels come from the package index, chosen as the target's pip would choose them; projects without a fitting
+    wheel are built in a container of the target's own image. Nothing is done where nothing is missing.
+
+    mirror
+        Name (str) of one declared mirror. Default: all of them.
+
+    platform
+        Name (str) of one platform. Default: all of them.
+
+    upgrade : False
+        True looks for newer versions although everything is there.
+
+    settings
+        Any setting of the pillar, e.g. ``packages``, ``target``, ``constraints``.
+
+    Returns ``{result, comment, platforms: {NAME: {result, comment, added: {FILE: {...}}, removed: {FILE: {...}},
+    seconds}}}``. The return code is 1 if any platform failed; one that fails never stops the others.
+
+    Raises CommandExecutionError with every fault of the settings.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call pipmirror.sync
+        salt-call pipmirror.sync platform=debian-bookworm packages='["docopt", "attrs<24"]'
+    """
+    from pipmirror_lib import sync as library
+
+    return _act(library.sync, mirror, platform, settings, upgrade=upgrade)
+
+
+def prepare(mirror=None, platform=None, force=False, **settings):
+    """
+    Make builder images and target profiles anew where the recipe, the base image or ``rebuild_after`` says so.
+
+    force : False
+        True makes them anew in any case, and fetches base images again.
+
+    For ``mirror``, ``platform``, ``settings`` and what is returned and raised see ``pipmirror.sync``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call pipmirror.prepare platform=debian-bookworm force=True
+    """
+    from pipmirror_lib import sync as library
+
+    return _act(library.prepare, mirror, platform, settings, force=force)
+
+
+def verify(mirror=None, platform=None, **settings):
+    """
+    Install every set with the target's own pip in a container that has no network, from the mirror alone.
+
+    Each declared project's program is started as well (``--version``); what it said is in ``verified``.
+    For ``mirror``, ``platform``, ``settings`` and what is returned and raised see ``pipmirror.sync``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call pipmirror.verify platform=debian-bookworm
+    """
+    from pipmirror_lib import sync as library
+
+    return _act(library.verify, mirror, platform, settings)
+
+
+def publish(mirror=None, platform=None, test=False, **settings):
+    """
+    Write the index pages (PEP 503 and PEP 691) of what lies in the mirror; an unchanged page is not touched.
+
+    test : False
+        True tells which pages would be written and removed, and writes none.
+
+    Returns ``{platforms: {NAME: {written: [PAGE], removed: [PAGE]}}}`` with ``test=True``, else what
+    ``pipmirror.sync`` returns; for the other parameters and what is raised see there.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call pipmirror.publish
+    """
+    if test:
+        from pipmirror_lib import reports
+
+        return {"platforms": _ask(reports.drift, mirror, platform, settings)}
+    from pipmirror_lib import sync as library
+
+    return _act(library.publish_pages, mirror, platform, settings)
+
+
+def plan(mirror=None, platform=None, resolve=False, **settings):
+    """
+    Tell what a sync would do, and why. Nothing is changed and no container is started.
+
+    resolve : False
+        True asks the package index as well, and adds ``lock``: exactly the files that would come, with sizes (bytes).
+
+    For ``mirror``, ``platform``, ``settings`` and what is raised see ``pipmirror.sync``. Returns ``{platforms: {NAME:
+    {satisfied, missing: {REQUIREMENT: reason}, orphans: [FILE], closure: [FILE], due: [what else there is to do],
+    nothing_to_do, ...}}}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call pipmirror.plan
+        salt-call pipmirror.plan platform=debian-bookworm resolve=True
+    """
+    from pipmirror_lib import reports
+
+    return {"platforms": _ask(reports.plans, mirror, platform, settings, resolve=resolve)}
+
+
+def status(mirror=None, platform=None, **settings):
+    """
+    Tell how each platform stands: satisfied or not, wheels, bytes, orphans, last sync, builder image.
+
+    For ``mirror``, ``platform``, ``settings`` and what is raised see ``pipmirror.sync``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call pipmirror.status
+    """
+    from pipmirror_lib import reports
+
+    return _ask(reports.status, mirror, platform, settings)
+
+
+def wheels(mirror=None, platform=None, **settings):
+    """
+    List the wheels of each platform with sha256, size (bytes), origin and who wants them.
+
+    For ``mirror``, ``platform``, ``settings`` and what is raised see ``pipmirror.sync``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call pipmirror.wheels platform=debian-bookworm
+    """
+    from pipmirror_lib import reports
+
+    return _ask(reports.wheels, mirror, platform, settings)
+
+
+def platforms(mirror=None, **settings):
+    """
+    Tell what is declared: ``{MIRROR: {target, highstate, engine_sls, platforms: {NAME: {image, directory, sets}}}}``.
+
+    For ``mirror``, ``settings`` and what is raised see ``pipmirror.sync``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call pipmirror.platforms
+    """
+    from pipmirror_lib import reports
+
+    with _errors():
+        return {one.name: reports.platforms(one) for one in _mirrors(mirror, settings)}
+
+
+def faults(**settings):
+    """
+    List what is wrong with the declaration: one line (str) for each fault, none if it is good.
+
+    settings
+        Any setting of the pillar, to be overridden.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call pipmirror.faults
+    """
+    from pipmirror_lib.errors import SettingsError
+
+    try:
+        _mirrors(None, settings)
+    except SettingsError as error:
+        return list(error.faults)
+    return []
+
+
+def _mirrors(name, arguments):
+    """The declared mirrors, or the one of that name, from arguments, pillar and minion configuration."""
+    from pipmirror_lib import settings
+
+    own = {key: value for key, value in arguments.items() if not key.startswith("__")}
+    for key in ("packages", "constraints", "build_constraints", "no_binary"):
+        if isinstance(own.get(key), str):  # one requirement on the command line needs no list around it
+            own[key] = [own[key]]
+    declared = settings.load(
+        __pillar__.get("pipmirror"), __opts__.get("pipmirror"), own, __pillar__.get("_errors") or ()
+    )
+    return [settings.load_one(declared, name)] if name else list(declared.values())
+
+
+def _ask(question, mirror, platform, arguments, **options):
+    """Ask the library about every mirror; with several, platforms are told apart as MIRROR:PLATFORM."""
+    with _errors():
+        mirrors = _mirrors(mirror, arguments)
+        answers = {}
+        for one in _holding(mirrors, platform):
+            prefix = f"{one.name}:" if len(mirrors) > 1 else ""
+            answers.update({f"{prefix}{name}": answer for name, answer in question(one, platform, **options).items()})
+        return answers
+
+
+def _act(action, mirror, platform, arguments, **options):
+    """Let the library act on every mirror, and set the return code."""
+    with _errors(), _progress() as progress:
+        mirrors = _mirrors(mirror, arguments)
+        comments, results, good = [], {}, True
+        for one in _holding(mirrors, platform):
+            prefix = f"{one.name}:" if len(mirrors) > 1 else ""
+            done = action(one, platform, progress=progress, **options)
+            good = good and done["result"]
+            comments.append(f"{prefix}{done['comment']}")
+            results.update({f"{prefix}{name}": result for name, result in done["platforms"].items()})
+    if not good:
+        __context__["retcode"] = 1
+    return {"result": good, "comment": "\n".join(comments), "platforms": results}
+
+
+def _holding(mirrors, platform):
+    """The mirrors that have the platform; where none has it, all of them, so that the error names what there is."""
+    if platform is None:
+        return mirrors
+    holding = [one for one in mirrors if any(p.name == platform for p in one.platforms)]
+    return holding or mirrors
+
+
+@contextlib.contextmanager
+def _errors():
+    """The library's errors are written for administrators: Salt shows their text, not a traceback."""
+    from pipmirror_lib.errors import PipmirrorError
+
+    try:
+        yield
+    except PipmirrorError as error:
+        raise CommandExecutionError(str(error)) from error
+
+
+@contextlib.contextmanager
+def _progress():
+    """A line that is overwritten on a terminal; the log elsewhere."""
+    if not sys.stderr.isatty():
+        yield log.info
+        return
+    last = [0.0]
+
+    def show(text):
+        # Hundreds of files may finish within a second.
+        if time.monotonic() - last[0] > 0.1:
+            last[0] = time.monotonic()
+            sys.stderr.write(f"\r\x1b[K{text[:100]}")
+            sys.stderr.flush()
+
+    try:
+        yield show
+    finally:
+        sys.stderr.write("\r\x1b[K")
+        sys.stderr.flush()

@@ -1,0 +1,171 @@
+"""What an administrator may ask about a mirror; plain data, nothing is changed and no container is started."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipmirror_lib import local, plan
+from pipmirror_lib.mirror import PRIVATE, PlatformDirectory, known_downloads, metadata_cache, using_downloads
+from pipmirror_lib.settings import Mirror, Platform
+from pipmirror_lib.wheels import parse_name
+
+Report = dict[str, Any]
+
+
+def platforms(mirror: Mirror) -> Report:
+    """What is declared: target, mode and every platform with its directory and sets."""
+    return {
+        "target": str(mirror.target),
+        "highstate": mirror.highstate,
+        "engine_sls": mirror.engine_sls,
+        "platforms": {
+            platform.name: {
+                "image": platform.image,
+                "directory": str(mirror.target / platform.name),
+                "sets": {wanted.name: [str(r) for r in wanted.requirements] for wanted in platform.sets},
+            }
+            for platform in mirror.platforms
+        },
+    }
+
+
+def plans(mirror: Mirror, name: str | None, *, resolve: bool = False) -> dict[str, Report]:
+    """{platform: plan} from what lies there; with `resolve` the index is asked what would come."""
+    found = {}
+    for platform in mirror.selected(name):
+        directory = PlatformDirectory.of(mirror, platform.name)
+        found[platform.name] = _plan(plan.make(mirror, platform, directory))
+    if resolve:
+        with _index(mirror) as index:
+            for platform in mirror.selected(name):
+                found[platform.name]["lock"] = _lock(mirror, platform, index)
+    return found
+
+
+def _plan(made: plan.PlatformPlan) -> Report:
+    return {
+        "satisfied": made.satisfied,
+        "nothing_to_do": made.nothing_to_do,
+        "missing": dict(made.missing),
+        "orphans": list(made.orphans),
+        "closure": list(made.closure),
+        "unrecorded": list(made.unrecorded),
+        "vanished": list(made.vanished),
+        "broken": dict(made.broken),
+        "warnings": list(made.warnings),
+        "due": list(made.due),
+    }
+
+
+@contextmanager
+def _index(mirror: Mirror) -> Iterator[Any]:
+    """An index whose files land beside the mirror if there is one, else where nothing stays."""
+    from pipmirror_lib.index import Index  # costs a tenth of a second, which a plan from the directory saves
+
+    known = known_downloads(mirror.target, [platform.name for platform in mirror.platforms])
+    if (mirror.target / PRIVATE).is_dir():
+        with (
+            using_downloads(mirror.target, keep=lambda: True) as directory,
+            Index(mirror.index, directory, metadata_cache(mirror.target), known) as index,
+        ):
+            yield index
+    else:
+        with tempfile.TemporaryDirectory(prefix="pipmirror-") as temporary:
+            with Index(mirror.index, Path(temporary) / "files", Path(temporary) / "metadata", known) as index:
+                yield index
+
+
+def _lock(mirror: Mirror, platform: Platform, index: Any) -> Report:
+    from pipmirror_lib import lock
+
+    directory = PlatformDirectory.of(mirror, platform.name)
+    profile = directory.profile()
+    if profile is None:
+        return {"error": plan.NEVER_PROFILED}
+    present = local.scan(directory.public, directory.scan_cache, directory.manifest()["wheels"])
+    made = lock.make(mirror, platform, profile, present, index, upgrade=mirror.upgrade is True)
+    files = {
+        candidate.filename: {
+            "project": candidate.project,
+            "version": str(candidate.version),
+            "sha256": candidate.sha256,
+            "size": candidate.size,
+            "upload_time": candidate.upload_time,
+            "kind": "sdist, built here" if candidate.is_sdist else "wheel",
+        }
+        for candidate in made.coming
+    }
+    return {
+        "files": files,
+        "bytes": sum(file["size"] or 0 for file in files.values()),
+        "missing": dict(made.missing),
+        "undecided": dict(made.undecided),
+        "warnings": list(made.warnings),
+    }
+
+
+def status(mirror: Mirror, name: str | None) -> dict[str, Report]:
+    """{platform: how it stands}: sizes in bytes, times in UTC."""
+    return {platform.name: _status(mirror, platform) for platform in mirror.selected(name)}
+
+
+def _status(mirror: Mirror, platform: Platform) -> Report:
+    directory = PlatformDirectory.of(mirror, platform.name)
+    made = plan.make(mirror, platform, directory)
+    wheels = directory.manifest()["wheels"]
+    state = plan.read_json(directory.private / "state.json")
+    profile = directory.profile()
+    sizes = {filename: record["size"] for filename, record in wheels.items()}
+    return {
+        "satisfied": made.satisfied,
+        "missing": dict(made.missing),
+        "due": list(made.due),
+        "wheels": len(wheels),
+        "bytes": sum(sizes.values()),
+        "built_here": sum(1 for record in wheels.values() if record["origin"] == "built"),
+        "orphans": len(made.orphans),
+        "orphan_bytes": sum(sizes.get(filename, 0) for filename in made.orphans),
+        "last_sync": state.get("synced", ""),
+        "last_look": state.get("looked", ""),
+        "image": state.get("image", ""),
+        "image_source": state.get("image_source", ""),
+        "image_made": state.get("prepared", ""),
+        "python": str(profile.python_version) if profile else "",
+        "pip": profile.pip_version if profile else "",
+    }
+
+
+def wheels(mirror: Mirror, name: str | None) -> dict[str, dict[str, Report]]:
+    """{platform: {file: what is known of it}} of every recorded wheel."""
+    found: dict[str, dict[str, Report]] = {}
+    for platform in mirror.selected(name):
+        directory = PlatformDirectory.of(mirror, platform.name)
+        needed = plan.make(mirror, platform, directory).wanted_by
+        found[platform.name] = {
+            filename: {
+                **record,
+                "project": parse_name(filename).project,
+                "version": str(parse_name(filename).version),
+                "wanted_by": list(needed.get(filename, ())),
+            }
+            for filename, record in sorted(directory.manifest()["wheels"].items())
+        }
+    return found
+
+
+def drift(mirror: Mirror, name: str | None) -> dict[str, dict[str, list[str]]]:
+    """{platform: pages that a publish would write and remove}; platforms that were never synced have none."""
+    from pipmirror_lib import publish
+
+    found = {}
+    for platform in mirror.selected(name):
+        directory = PlatformDirectory.of(mirror, platform.name)
+        if directory.manifest_path.is_file():
+            changed, gone = publish.drift(directory, directory.manifest()["wheels"])
+            removed = sorted(str(page.relative_to(directory.public)) for page in gone)
+            found[platform.name] = {"written": sorted(changed), "removed": removed}
+    return found

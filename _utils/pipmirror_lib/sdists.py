@@ -1,0 +1,3 @@
+from pipmirror_lib.builder import read_build_system, read_pkg_info
+
+__all__ = ["read_build_system", "read_pkg_info"]

@@ -1,0 +1,58 @@
+{#- Everything for `state.apply pipmirror`: the Python packages, the engine, one state for each platform, the pages.
+    Only names are passed: settings are read in the module, so no secret shows in `state.show_sls`. -#}
+{%- from tpldir ~ "/map.jinja" import engine_sls, faulty, loaded, pairs, testing with context %}
+
+include:
+  - .python
+{%- if engine_sls %}
+  - {{ engine_sls }}
+{%- endif %}
+
+{%- if not loaded and testing %}
+
+pipmirror-modules:
+  test.configurable_test_state:
+    - name: pipmirror's modules are not synced yet, so nothing can be said of the platforms
+    - changes: True
+    - result: True
+    - comment: They would be synced, and every platform would be built.
+
+{%- elif faulty %}
+
+pipmirror-declaration:
+  pipmirror.synced:
+    - name: the declaration
+
+{%- else %}
+{%-   if not loaded %}
+
+pipmirror-modules:
+  saltutil.sync_all:
+    - refresh: True
+    - reload_modules: True
+    - require:
+      - pip: pipmirror-python
+{%-   endif %}
+
+{%-   for mirror, platform in pairs %}
+
+pipmirror-{{ mirror }}-{{ platform }}:
+  pipmirror.synced:
+    - name: {{ platform | tojson }}
+    - mirror: {{ mirror | tojson }}
+{%-     if not loaded or engine_sls %}
+    - require:
+{%-       if not loaded %}
+      - saltutil: pipmirror-modules
+{%-       endif %}
+{%-       if engine_sls %}
+      - sls: {{ engine_sls }}
+{%-       endif %}
+{%-     endif %}
+{%-   endfor %}
+
+pipmirror-published:
+  pipmirror.published:
+    - name: the index pages
+    - order: last
+{%- endif %}

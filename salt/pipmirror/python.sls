@@ -1,0 +1,19 @@
+{#- The Python packages that pipmirror needs, in Salt's own interpreter. Once the module loads, they are there:
+    asking pip each time would cost more than everything else in a highstate. -#}
+{%- from tpldir ~ "/map.jinja" import loaded, python with context %}
+
+{%- if loaded %}
+pipmirror-python:
+  test.nop:
+    - name: every Python package is there
+{%- else %}
+pipmirror-python:
+  pip.installed:
+    - pkgs: {{ python.packages | tojson }}
+    - bin_env: {{ grains["pythonexecutable"] | tojson }}
+    {%- if python.find_links %}
+    - find_links: {{ python.find_links | tojson }}
+    - no_index: True
+    {%- endif %}
+    - reload_modules: True
+{%- endif %}
