@@ -1,7 +1,7 @@
-"""What runs in containers: builder images and their profiles, builds of source distributions, offline installs.
+"""What runs in containers: builder images and their profiles, builds of sdists, offline installs.
 
-Only the administrator's own command has network (and a project named in `container:build_network`). What a container
-leaves behind is read as if an enemy had written it: never through a symbolic link, never more than a limit.
+Only the administrator's own command has network (and a project named in `container:build_network`). What a
+container leaves behind is read as if an enemy had written it: never through a link, never beyond a limit.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ _HINTS = (
     (r"Invalid dash-separated|InvalidConfigError", "try build_constraints: setuptools<78"),
     (r"Cython\.Compiler\.Errors|cython.*CompileError", "try build_constraints: cython<3"),
     (
-        r"Python\.h: No such file|(gcc|g\+\+|cc|clang)'?:? (failed: )?No such file|unable to execute '?\S*(gcc|cc)",
-        "install a compiler and Python's headers through pre_command (on Debian: build-essential python3-dev)",
+        r"Python\.h: No such file|(gcc|g\+\+|cc)'?:? (failed: )?No such file|unable to execute '?\S*cc\b",
+        "install a compiler and Python's headers through pre_command (Debian: build-essential python3-dev)",
     ),
     (
         r"Name or service not known|name resolution|Network is unreachable",
@@ -95,7 +95,7 @@ class BuildSystem:
 class BuildRequest:
     """One source distribution to build, with everything that it needs.
 
-    `have_requires`: what the backend asks for on the way is among `wheels` for sure (else that is looked into).
+    `have_requires`: what the backend asks for on the way is among `wheels` for sure; else we look into it.
     """
 
     sdist: Path
@@ -129,7 +129,7 @@ class VerifyOutcome:
     log: Path
 
 
-# --- builder images ---------------------------------------------------------------------------------------------
+# --- builder images -------------------------------------------------------------------------------
 
 
 def recipe(platform: settings.Platform, base_id: str) -> str:
@@ -155,7 +155,10 @@ def prepare(
     command: str | None = None,
     progress: Progress,
 ) -> BuilderImage:
-    """Have the image in which `command` (default: `pre_command`) has run, made now only if there is none, or an old one."""
+    """Have the image in which `command` (default: `pre_command`) has run; made now if there is none yet.
+
+    An image older than `rebuild_after` seconds (0: any age will do) is made again, and any on `force`.
+    """
     kind = "builder" if command is None or command == platform.pre_command else "verify"
     if command is not None:
         platform = dataclasses.replace(platform, pre_command=command)
@@ -203,10 +206,10 @@ def _make(
     progress: Progress,
 ) -> ImageInfo:
     workdir.mkdir(parents=True, exist_ok=True)
-    command, digest = platform.pre_command, recipe(platform, base.id)
+    progress(f"{platform.name}: preparing the {kind} image")
     spec = RunSpec(
         image=base.id,
-        command=("/bin/sh", "-c", _SHELL, "pre", command),
+        command=("/bin/sh", "-c", _SHELL, "pre", platform.pre_command),
         environment={"DEBIAN_FRONTEND": "noninteractive"},
         network=True,
         user="0:0",
@@ -216,26 +219,28 @@ def _make(
         log_path=workdir / f"prepare-{kind}.log",
         name=f"prepare-{platform.name}",
     )
-    labels = {
-        "recipe": digest,
-        "platform": platform.name,
-        "kind": kind,
-        "base": base.id,
-        "base-source": base.source,
-    }
-    labels["command"] = hashlib.sha256(command.encode()).hexdigest()
-    progress(f"{platform.name}: preparing the {kind} image")
+    labels = _made_labels(platform, base, kind)
     with engine.container(spec) as container:
         result = container.finish()
         if result.exit_code or result.timed_out:
             raise BuilderError(_prepare_failure(platform, spec, kind, result))
-        image = container.commit(
-            REPOSITORY, digest[:16], {_LABELS[key]: value for key, value in labels.items()}
-        )
+        image = container.commit(REPOSITORY, labels[_LABELS["recipe"]][:16], labels)
     info = engine.image(image)
     if info is None:
         raise BuilderError(f"{platform.name}: the {kind} image vanished right after it was made; try again")
     return info
+
+
+def _made_labels(platform: settings.Platform, base: BaseImage, kind: str) -> dict[str, str]:
+    values = {
+        "recipe": recipe(platform, base.id),
+        "platform": platform.name,
+        "kind": kind,
+        "base": base.id,
+        "base-source": base.source,
+        "command": hashlib.sha256(platform.pre_command.encode()).hexdigest(),
+    }
+    return {_LABELS[key]: value for key, value in values.items()}
 
 
 def _prepare_failure(platform: settings.Platform, spec: RunSpec, kind: str, result: RunResult) -> str:
@@ -247,11 +252,15 @@ def _prepare_failure(platform: settings.Platform, spec: RunSpec, kind: str, resu
     if "exec format error" in result.log:
         hint = "; this machine cannot run that architecture, install qemu-user-static (binfmt)"
     command = _short(platform.pre_command)
-    return f"{platform.name}: {setting} {command!r} {end}: {_reason(result.log)}{hint}; its log is {spec.log_path}"
+    reason = f"{_reason(result.log)}{hint}; its log is {spec.log_path}"
+    return f"{platform.name}: {setting} {command!r} {end}: {reason}"
 
 
 def _remove_superseded(engine: Engine, made: ImageInfo, rebuild_after: int) -> None:
-    """Remove what nobody will ask for again; two mirrors may give a platform of one name two commands, which both live."""
+    """Remove what nobody will ask for again.
+
+    Two mirrors may give platforms of one name different commands: those images live until they are too old.
+    """
     same = {_LABELS[key]: made.labels[_LABELS[key]] for key in ("platform", "kind")}
     for info in engine.find(same):
         ours = info.labels.get(_LABELS["command"]) == made.labels[_LABELS["command"]]
@@ -273,7 +282,7 @@ def profile(
 ) -> TargetProfile:
     """Ask the platform's interpreter and its own pip what they are."""
     log_path = workdir / "profile.log"
-    with _Workplace(workdir) as place:
+    with _Workplace(workdir / "profile", keep_out=False) as place:
         place.put("profile.py", inside.source("profile"))
         spec = place.spec(
             image.id, platform.python, "profile.py", limits, log_path, f"profile-{platform.name}"
@@ -300,11 +309,11 @@ def _run_python(engine: Engine, spec: RunSpec, platform: settings.Platform, sett
         if not re.search(r"executable file not found|no such file or directory", str(error)):
             raise
         raise BuilderError(
-            f"{platform.name}: the image has no {platform.python}; install it through {setting}, or set python"
+            f"{platform.name}: the image has no {platform.python}; install it in {setting}, or set python"
         ) from error
 
 
-# --- source distributions, read on the host without unpacking ------------------------------------------------------
+# --- source distributions, read on the host without unpacking -------------------------------------
 
 
 def read_build_system(sdist: Path) -> BuildSystem:
@@ -360,7 +369,7 @@ def _toml(text: str) -> dict[str, Any]:
 
 
 def _read_top(sdist: Path, wanted: str) -> bytes | None:
-    """The file of that name in the archive's only top directory; the last one of that name counts, as when unpacking."""
+    """The file of that name in the archive's only top directory; of several the last, as when unpacking."""
     tops: set[str] = set()
     content: dict[str, bytes] = {}
     try:
@@ -381,7 +390,7 @@ def _read_top(sdist: Path, wanted: str) -> bytes | None:
 
 
 def _members(sdist: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
-    """(name, content if it is a regular file) of every member, within limits: a small archive can unpack to anything."""
+    """(name, content if it is a regular file) of every member; a small archive can unpack to anything."""
     if zipfile.is_zipfile(sdist) and sdist.suffix == ".zip":
         with zipfile.ZipFile(sdist) as archive:
             if len(archive.infolist()) > _MEMBERS:
@@ -397,7 +406,7 @@ def _members(sdist: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
             yield member.name, tar.extractfile(member) if member.isreg() else None
 
 
-# --- builds -------------------------------------------------------------------------------------------------------
+# --- builds ---------------------------------------------------------------------------------------
 
 
 def build(
@@ -410,7 +419,10 @@ def build(
     workdir: Path,
     log_path: Path,
 ) -> Path | list[str]:
-    """Build the wheel, which lies in `workdir/out` then; or tell which further build requirements the backend asks for."""
+    """Build the wheel, which lies in `workdir/out` then; or tell what else the backend requires for it.
+
+    What `request.wheels` do not meet of that is for the caller to add; then build again.
+    """
     what = f"{request.project} {request.version}"
     while True:
         result, out = _run_build(engine, image, profile, request, limits, workdir, log_path)
@@ -484,7 +496,7 @@ def make_environment(directory: Path, profile: TargetProfile, wheels: Iterable[P
         f"home = {posixpath.dirname(executable)}\ninclude-system-site-packages = false\n"
         f"version = {profile.markers['python_full_version']}\n"
     )
-    # Only now: a wheel that brings its own bin/python must not write through our link to the host's interpreter.
+    # Only now: a wheel that brings its own bin/python must not write through our link to the host's.
     for name in ("python", "python3"):
         link = directory / "bin" / name
         link.unlink(missing_ok=True)
@@ -522,7 +534,7 @@ def _unpack(wheel: Path, paths: Mapping[str, Path]) -> None:
 
 
 def read_requires(path: Path, what: str) -> list[str]:
-    """The requirements that a backend has written down: strangers' words, so of limited size, and each one valid."""
+    """The requirements that a backend has written down: strangers' words, so few, short and valid."""
     try:
         found = json.loads(_read_untrusted(path, _REQUIRES_SIZE))
         if not isinstance(found, list) or len(found) > 100:
@@ -555,7 +567,7 @@ def _build_end(result: RunResult, limits: settings.Container) -> str:
     return f"failed with exit code {result.exit_code}: {_reason(result.log)}" + (f"; {hint}" if hint else "")
 
 
-# --- offline installs -----------------------------------------------------------------------------------------------
+# --- offline installs -----------------------------------------------------------------------------
 
 
 def verify(
@@ -578,7 +590,7 @@ def verify(
         "constraints": list(constraints),
         "prereleases": prereleases,
     }
-    with _Workplace(workdir) as place:
+    with _Workplace(workdir / "verify", keep_out=False) as place:
         place.put("verify.py", inside.source("verify"))
         place.put("request.json", json.dumps({**request, "projects": list(dict.fromkeys(projects))}))
         spec = place.spec(image.id, platform.python, "verify.py", limits, log_path, f"verify-{platform.name}")
@@ -588,10 +600,9 @@ def verify(
         result = _run_python(
             engine, dataclasses.replace(spec, mounts=mounts, groups=groups), platform, "verify_command"
         )
-    seconds = time.monotonic() - start
-    if result.exit_code or result.timed_out:
-        raise VerifyError(_verify_failure(platform, requirements, result, limits, log_path))
-    return _outcome(place.out / "result.json", set(projects), seconds, log_path)
+        if result.exit_code or result.timed_out:
+            raise VerifyError(_verify_failure(platform, requirements, result, limits, log_path))
+        return _outcome(place.out / "result.json", set(projects), time.monotonic() - start, log_path)
 
 
 def _verify_failure(
@@ -628,15 +639,16 @@ def _outcome(path: Path, projects: set[NormalizedName], seconds: float, log_path
         ) from error
 
 
-# --- what they share ------------------------------------------------------------------------------------------------
+# --- what they share ------------------------------------------------------------------------------
 
 
 @final
 class _Workplace:
-    """The directories of one hardened run. What goes in is removed at its end, what came out stays."""
+    """The directories of one hardened run, removed at its end, but for what came out where that is kept."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, keep_out: bool = True) -> None:
         self.root = root.resolve()
+        self._keep_out = keep_out
         self.environment, self.inputs, self.out, self.scratch = (
             self.root / name for name in ("env", "in", "out", "scratch")
         )
@@ -654,6 +666,8 @@ class _Workplace:
     def __exit__(self, *_: object) -> None:
         for path in (self.environment, self.inputs, self.scratch):
             discard(path)
+        if not self._keep_out:
+            discard(self.root)
 
     def put(self, name: str, text: str) -> None:
         (self.inputs / name).write_text(text, encoding="utf-8")

@@ -1,8 +1,9 @@
 """The Docker Engine API: images, and containers that are always removed again.
 
-Two kinds of container. A plain one runs the administrator's own command, as root and with network. A *hardened* one
-runs strangers' code: unprivileged, without capabilities, network (unless granted) or a writable root, within limits.
-The docker SDK costs 0.2 s, so it is imported when an engine is first asked for. https://docs.docker.com/reference/api/engine/
+Two kinds of container. A plain one runs the administrator's own command, as root and with network.
+A *hardened* one runs strangers' code: unprivileged, within limits, without capabilities, a writable root or
+(unless granted) network. The docker SDK costs 0.2 s, so it is imported when an engine is first asked for.
+https://docs.docker.com/reference/api/engine/
 """
 
 from __future__ import annotations
@@ -80,8 +81,8 @@ class Mount:
 class RunSpec:
     """One run of one command (an argument vector, never a shell line).
 
-    `scratch` is a directory on disk for HOME and TMPDIR of a hardened run: a tmpfs would be mounted noexec, and
-    configure scripts and ninja have to run what they compile. `groups` lets it read files that only a group may read.
+    `scratch` is a directory on disk for HOME and TMPDIR of a hardened run: a tmpfs would be mounted noexec,
+    and configure scripts have to run what they compile. `groups` lets it read what only a group may read.
     """
 
     image: str
@@ -121,7 +122,7 @@ class Engine:
 
     @classmethod
     def connect(cls, url: str = "") -> Engine:
-        """Reach the engine at `url` (default: DOCKER_HOST or the usual socket); EngineError says what to do if it is not there."""
+        """Reach the engine at `url`, or else DOCKER_HOST or the usual socket; EngineError says what to do."""
         try:
             import docker
         except ImportError as error:
@@ -199,7 +200,7 @@ class Engine:
         return info.id
 
     def remove_image(self, reference: str) -> bool:
-        """Remove an image; False where it was gone already. One that a container still uses is an EngineError."""
+        """Remove an image; False where it was gone already, EngineError where a container uses it."""
         with _translated(f"remove image {reference}"):
             try:
                 self._api.remove_image(reference)
@@ -208,7 +209,7 @@ class Engine:
         return True
 
     def remove_containers(self, labels: Mapping[str, str]) -> list[str]:
-        """Remove what a killed run left behind: every container of ours with these labels, running or not; their ids."""
+        """Remove what a killed run left behind: our containers with these labels, even running; their ids."""
         wanted = _label_filter({LABEL: "1", **labels})
         with _translated("list containers"):
             rows = self._api.containers(all=True, filters={"label": wanted})
@@ -224,7 +225,7 @@ class Engine:
     @contextlib.contextmanager
     def container(self, spec: RunSpec) -> Iterator[Running]:
         """A container made but not started, for a run whose result is to be committed; removed at the end."""
-        # The name is ours, so that the container can be removed even if we are interrupted before its id arrives.
+        # The name is ours, so that we can remove it even if we are interrupted before its id arrives.
         name = f"pipmirror-{re.sub('[^a-zA-Z0-9_.-]+', '-', spec.name)}-{uuid.uuid4().hex[:12]}"
         try:
             with _translated(f"create a container of {spec.image}"):
@@ -338,7 +339,7 @@ class Running:
             try:
                 self._api.wait(self._name, timeout=left)
             except (requests.ReadTimeout, requests.ConnectionError):
-                # The SDK reports its own time limit as either of the two; a dead engine answers no inspection.
+                # The SDK reports its own time limit as either; a dead engine answers no inspection.
                 self._api.inspect_container(self._name)
             else:
                 return False
@@ -440,7 +441,7 @@ def _mounts(spec: RunSpec) -> tuple[Mount, ...]:
 
 
 def _copy(stream: Any, log: Log) -> None:
-    # The engine closes the stream when the container goes; whatever else happens to it must not hide the run's own end.
+    # The engine closes the stream when the container goes; whatever else happens must not hide the run's end.
     with contextlib.suppress(Exception):
         for data in stream:
             log.write(data)
@@ -482,7 +483,7 @@ def _json_lines(text: str) -> Iterator[Mapping[str, Any]]:
 
 
 def _raise_reported(lines: Iterable[Mapping[str, Any]]) -> None:
-    """What fails before the engine's headers are sent is a `message`, what fails after them one more line, an `error`."""
+    """What fails before the engine's headers are sent is a `message`, after them an `error`."""
     for line in lines:
         if fault := line.get("error") or line.get("message"):
             raise _docker_errors().DockerException(str(fault))

@@ -1,7 +1,7 @@
 """Where base images come from: the engine itself, a registry, or a distribution's own archive.
 
-`debootstrap` needs no registry, only a package mirror such as every Debian or Ubuntu host uses anyway; which one, is
-for debootstrap's own defaults to say.
+`debootstrap` needs no registry, only a package mirror such as every Debian or Ubuntu host uses anyway; which
+one, is for debootstrap's own defaults to say.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ _NUMBERED = {
 # How the engine words that it did not get through to a registry, as opposed to what a registry answered.
 _OUT_OF_REACH = re.compile(
     r"dial (tcp|udp)|no such host|server misbehaving|name resolution|connection (refused|reset)|proxyconnect"
-    r"|network is unreachable|no route to host|i/o timeout|handshake timeout|deadline exceeded|Client\.Timeout"
-    r"|request canceled",
+    r"|network is unreachable|no route to host|i/o timeout|handshake timeout|deadline exceeded"
+    r"|Client\.Timeout|request canceled",
     re.IGNORECASE,
 )
 _DEB_ARCHITECTURES = {
@@ -68,8 +68,8 @@ def ensure(
 ) -> BaseImage:
     """Have the platform's base image, from the sources that `image_source` allows.
 
-    A registry is asked every time, the others when the image is missing. `refresh` makes a debootstrapped image
-    anew where the setting is `debootstrap`; with `auto`, what the engine holds is never replaced.
+    A registry is asked every time, the others when the image is missing. `refresh` makes a debootstrapped
+    image anew where the setting is `debootstrap`; with `auto`, what the engine holds is never replaced.
     """
     local = present(engine, platform)
     if platform.image_source == "registry":
@@ -84,7 +84,7 @@ def ensure(
     if platform.image_source == "local":
         raise ImageError(
             f"image {platform.image} is not on this machine; load it (docker load), "
-            "or set image_source to registry (pull it) or debootstrap (make it from the distribution's archive)"
+            "or set image_source to registry (pull it) or debootstrap (make it from packages)"
         )
     return _pulled_or_made(engine, platform, workdir, progress)
 
@@ -101,9 +101,9 @@ def present(engine: Engine, platform: settings.Platform) -> BaseImage | None:
 
 
 def suite_of(image: str) -> tuple[str, str] | None:
-    """(distribution, suite) of `debian:SUITE`, `ubuntu:24.04`, `debian:12-slim` …; None for any other image."""
+    """(distribution, suite) of `debian:SUITE`, `ubuntu:24.04`, `debian:12-slim` …; None for other images."""
     repository, _, tag = image.partition(":")
-    distribution = repository.removeprefix("docker.io/").removeprefix("library/")
+    distribution = repository.removeprefix("library/")
     if distribution not in _NUMBERED:
         return None
     tag = (tag or "latest").removesuffix("-slim")
@@ -147,8 +147,8 @@ def _debootstrapped(
     known = suite_of(platform.image)
     if known is None:
         raise ImageError(
-            f"image {platform.image} cannot be made with debootstrap, only debian:SUITE and ubuntu:SUITE can; "
-            "use image_source local or registry"
+            f"image {platform.image} cannot be made with debootstrap, only debian:SUITE and ubuntu:SUITE "
+            "can; use image_source local or registry"
         )
     program = shutil.which("debootstrap")
     if program is None:

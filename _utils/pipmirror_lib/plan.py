@@ -141,7 +141,7 @@ def _due(mirror: Mirror, platform: Platform, directory: PlatformDirectory, plan:
         due.append(REBUILD)
     if mirror.upgrade is True or (mirror.upgrade and age(state.get("looked", "")) > mirror.upgrade):
         due.append(UPGRADE)
-    if mirror.verify and plan.satisfied and state.get("verified") != closure_digest(plan):
+    if mirror.verify and plan.satisfied and not proofs(state, plan):
         due.append(VERIFY)
     if directory.journal_path.exists():
         due.append(RECOVER)
@@ -158,6 +158,12 @@ def recipe_of(platform: Platform) -> str:
 
 def closure_digest(plan: PlatformPlan) -> str:
     return hashlib.sha256("\n".join(plan.closure).encode()).hexdigest()
+
+
+def proofs(state: Mapping[str, Any], plan: PlatformPlan) -> dict[str, Any]:
+    """What the last verification of this very closure has shown, by set; empty where there was none."""
+    verified = state.get("verified") or {}
+    return dict(verified["sets"]) if verified.get("closure") == closure_digest(plan) else {}
 
 
 def manifest_stamp(directory: PlatformDirectory) -> str:

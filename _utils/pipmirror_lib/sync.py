@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -353,12 +354,13 @@ class PlatformSync:
             except VerifyError as error:
                 problems.append(f"set {wanted.name}: {error}")
                 continue
-            proofs[wanted.name] = {"installed": len(outcome.installed), "ran": outcome.ran, "pip": outcome.pip}
+            ran = {project: asdict(one) for project, one in outcome.ran.items()}
+            proofs[wanted.name] = {"installed": len(outcome.installed), "ran": ran, "pip": outcome.pip}
         self.details["verified"] = proofs
         if not self.platform.verify_command:
             self.notes.append("installed in the builder image: shared libraries of the run-time image were not proved")
         if not problems:
-            self._remember(verified=plan.closure_digest(planned))
+            self._remember(verified={"closure": plan.closure_digest(planned), "at": now(), "sets": proofs})
         return problems
 
     def _install(self, requirements: list[str]) -> builder.VerifyOutcome:

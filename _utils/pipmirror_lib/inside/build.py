@@ -97,7 +97,7 @@ def backend_path(request: Dict[str, Any], source: str) -> List[str]:
 
 
 def run_hook(name: str, request: Dict[str, Any], source: str, arguments: List[Any]) -> Any:
-    """Call one hook in a fresh interpreter of the build environment; its return value, or the end of it all."""
+    """Call one hook in a fresh interpreter of the build environment; its return value, or the end of all."""
     handle, answer = tempfile.mkstemp(prefix="hook-", suffix=".json")
     os.close(handle)
     call = {
@@ -127,7 +127,7 @@ def run_hook(name: str, request: Dict[str, Any], source: str, arguments: List[An
 
 def hook(call: Dict[str, Any]) -> None:
     """The child: import the backend and call it."""
-    # The script's own directory holds our files, not importable modules (a `build` is something else entirely).
+    # The script's own directory holds our files, not importable modules (`import build` means another).
     sys.path[0:1] = call["backend_path"]
     from importlib import import_module
 

@@ -73,7 +73,8 @@ def paths(executable: str) -> Dict[str, str]:
         )
         answer = subprocess.check_output([os.path.join(environment, "bin", "python"), "-I", "-c", ASK_PATHS])
         root, found = json.loads(answer.decode())
-        relative = {name: os.path.relpath(found[name], root) for name in ("purelib", "platlib", "scripts", "data")}
+        names = ("purelib", "platlib", "scripts", "data")
+        relative = {name: os.path.relpath(found[name], root) for name in names}
         # A virtual environment compiles against the interpreter's own headers; this is where pip puts others.
         return dict(relative, include=usual_paths()["include"])
     except (OSError, ValueError, KeyError, subprocess.CalledProcessError) as error:
