@@ -55,4 +55,8 @@ pipmirror-published:
   pipmirror.published:
     - name: the index pages
     - order: last
+{%-   if not loaded %}
+    - require:
+      - saltutil: pipmirror-modules
+{%-   endif %}
 {%- endif %}

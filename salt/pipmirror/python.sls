@@ -9,7 +9,8 @@ pipmirror-python:
 {%- else %}
 pipmirror-python:
   pip.installed:
-    - pkgs: {{ python.packages | tojson }}
+    {#- pip.installed does not understand environment markers. #}
+    - pkgs: {{ (python.packages + (["tomli==2.2.1"] if grains["pythonversion"][:2] < [3, 11] else [])) | tojson }}
     - bin_env: {{ grains["pythonexecutable"] | tojson }}
     {%- if python.find_links %}
     - find_links: {{ python.find_links | tojson }}
