@@ -111,7 +111,10 @@ def _mode(mirror, settings):
 def _work(plan):
     lines = [f"{requirement}: {reason}" for requirement, reason in plan["missing"].items()]
     lines += plan["due"]
-    for key, text in (("unrecorded", "record {} wheels that lie there"), ("vanished", "forget {} wheels that are gone")):
+    for key, text in (
+        ("unrecorded", "record {} wheels that lie there"),
+        ("vanished", "forget {} wheels that are gone"),
+    ):
         if plan[key]:
             lines.append(text.format(len(plan[key])))
     return lines

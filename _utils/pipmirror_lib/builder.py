@@ -170,13 +170,11 @@ def prepare(
     base = ensure(engine, platform, workdir, progress, refresh=force or made is not None)
     digest = recipe(platform, base.id)
     if not platform.pre_command.strip():
-        info = engine.image(base.id)
-        assert info is not None
-        return _builder(info, base, digest, reused=True)
+        return _builder(_image(engine, base.id), base, digest, reused=True)
     made = None if force else _newest(engine, digest)
     if made and not _expired(made, rebuild_after):
         return _builder(made, base, digest, reused=True)
-    made = _make(engine, platform, limits, base, kind, workdir, progress)
+    made = _make(engine, platform, limits, base, kind=kind, workdir=workdir, progress=progress)
     _remove_superseded(engine, made, rebuild_after)
     return _builder(made, base, digest, reused=False)
 
@@ -201,6 +199,7 @@ def _make(
     platform: settings.Platform,
     limits: settings.Container,
     base: BaseImage,
+    *,
     kind: str,
     workdir: Path,
     progress: Progress,
@@ -225,9 +224,13 @@ def _make(
         if result.exit_code or result.timed_out:
             raise BuilderError(_prepare_failure(platform, spec, kind, result))
         image = container.commit(REPOSITORY, labels[_LABELS["recipe"]][:16], labels)
-    info = engine.image(image)
+    return _image(engine, image)
+
+
+def _image(engine: Engine, reference: str) -> ImageInfo:
+    info = engine.image(reference)
     if info is None:
-        raise BuilderError(f"{platform.name}: the {kind} image vanished right after it was made; try again")
+        raise BuilderError(f"image {reference} vanished while it was being prepared; try again")
     return info
 
 
@@ -285,7 +288,12 @@ def profile(
     with _Workplace(workdir / "profile", keep_out=False) as place:
         place.put("profile.py", inside.source("profile"))
         spec = place.spec(
-            image.id, platform.python, "profile.py", limits, log_path, f"profile-{platform.name}"
+            image.id,
+            platform.python,
+            "profile.py",
+            limits,
+            log_path=log_path,
+            name=f"profile-{platform.name}",
         )
         result = _run_python(engine, spec, platform, "pre_command")
     if result.exit_code or result.timed_out:
@@ -425,7 +433,7 @@ def build(
     """
     what = f"{request.project} {request.version}"
     while True:
-        result, out = _run_build(engine, image, profile, request, limits, workdir, log_path)
+        result, out = _run_build(engine, image, profile, request, limits, workdir=workdir, log_path=log_path)
         if not request.have_requires and not result.timed_out and os.path.lexists(out / "requires.json"):
             # Even where the build went on and failed: a version too old may well be the reason.
             unmet = _unmet(read_requires(out / "requires.json", what), request, profile)
@@ -446,6 +454,7 @@ def _run_build(
     profile: TargetProfile,
     request: BuildRequest,
     limits: settings.Container,
+    *,
     workdir: Path,
     log_path: Path,
 ) -> tuple[RunResult, Path]:
@@ -461,8 +470,8 @@ def _run_build(
         _copy_checked(request.sdist, place.inputs / request.sdist.name, request.sha256)
         place.put("build.py", inside.source("build"))
         place.put("request.json", json.dumps(facts))
-        python, name = profile.base_executable, f"build-{request.project}"
-        spec = place.spec(image.id, python, "build.py", limits, log_path, name)
+        name = f"build-{request.project}"
+        spec = place.spec(image.id, profile.base_executable, "build.py", limits, log_path=log_path, name=name)
         mounts = (*spec.mounts, Mount(place.environment, "/pipmirror/env"))
         return engine.run(dataclasses.replace(spec, mounts=mounts, network=request.network)), place.out
 
@@ -593,7 +602,9 @@ def verify(
     with _Workplace(workdir / "verify", keep_out=False) as place:
         place.put("verify.py", inside.source("verify"))
         place.put("request.json", json.dumps({**request, "projects": list(dict.fromkeys(projects))}))
-        spec = place.spec(image.id, platform.python, "verify.py", limits, log_path, f"verify-{platform.name}")
+        spec = place.spec(
+            image.id, platform.python, "verify.py", limits, log_path=log_path, name=f"verify-{platform.name}"
+        )
         mounts = (*spec.mounts, Mount(wheels, "/pipmirror/wheels"))
         # The mirror's files may be for a group of readers only.
         groups = (wheels.stat().st_gid,)
@@ -674,7 +685,7 @@ class _Workplace:
         (self.inputs / name).chmod(0o644)
 
     def spec(
-        self, image: str, python: str, script: str, limits: settings.Container, log_path: Path, name: str
+        self, image: str, python: str, script: str, limits: settings.Container, *, log_path: Path, name: str
     ) -> RunSpec:
         return RunSpec(
             image=image,
@@ -724,12 +735,11 @@ def _copy_checked(source: Path, target: Path, sha256: str) -> None:
 
 def _make_readable(directory: Path) -> None:
     """Let an unprivileged user read it, whatever our own umask is."""
-    for root, _, files in os.walk(directory):
-        os.chmod(root, 0o755)
-        for name in files:
-            path = os.path.join(root, name)
-            if not os.path.islink(path):
-                os.chmod(path, 0o755 if os.stat(path).st_mode & 0o100 else 0o644)
+    for path in (directory, *directory.rglob("*")):
+        if path.is_dir() and not path.is_symlink():
+            path.chmod(0o755)
+        elif path.is_file() and not path.is_symlink():
+            path.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
 
 
 def _reason(log: str) -> str:

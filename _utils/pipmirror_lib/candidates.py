@@ -144,6 +144,4 @@ class Shelf:
 
 
 def _is_pinned(specifier: SpecifierSet) -> bool:
-    return any(
-        one.operator == "===" or (one.operator == "==" and not one.version.endswith(".*")) for one in specifier
-    )
+    return any(one.operator == "===" or (one.operator == "==" and not one.version.endswith(".*")) for one in specifier)

@@ -47,7 +47,7 @@ _MACHINES = {
 }
 _HARDENED_ENVIRONMENT = {
     "HOME": f"{SCRATCH}/home",
-    "TMPDIR": f"{SCRATCH}/tmp",
+    "TMPDIR": f"{SCRATCH}/tmp",  # noqa: S108
     "USER": "nobody",
     "LOGNAME": "nobody",
     "LANG": "C.UTF-8",

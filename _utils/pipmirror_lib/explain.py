@@ -37,8 +37,7 @@ def _is_hopeless(world: World, name: NormalizedName) -> bool:
     """Whether some single want of the project can be met by nothing, whatever the others say."""
     wants = list(world.wants.get(name, {}).values())
     return any(
-        want.requirement.url or next(world.matching(name, [want.requirement.specifier]), None) is None
-        for want in wants
+        want.requirement.url or next(world.matching(name, [want.requirement.specifier]), None) is None for want in wants
     )
 
 

@@ -104,7 +104,9 @@ class Client:
                 raise MirrorError(f"cannot write {target.parent}: {error.strerror}") from error
         found = digest.hexdigest()
         if sha256 and found != sha256:
-            raise PackageIndexError(f"{bare(url)} has sha256 {found[:12]}…, its page says {sha256[:12]}…; nothing was kept")
+            raise PackageIndexError(
+                f"{bare(url)} has sha256 {found[:12]}…, its page says {sha256[:12]}…; nothing was kept"
+            )
         if size is not None and received != size:
             raise PackageIndexError(f"{bare(url)} ended after {received} of {size} bytes")
         return found

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import IO, cast
 
 from pipmirror_lib import settings
 from pipmirror_lib.engine import LABEL, Engine, ImageInfo, harmless, oci_platform
@@ -161,7 +162,8 @@ def _debootstrapped(
     # It becomes the image's root directory, which others than root must be able to enter.
     root.chmod(0o755)
     try:
-        _bootstrap(program, platform, known[1], root, workdir / f"debootstrap-{known[1]}.log", progress)
+        log_path = workdir / f"debootstrap-{known[1]}.log"
+        _bootstrap(program, platform, known[1], root, log_path=log_path, progress=progress)
         progress(f"{platform.name}: importing {platform.image}")
         return BaseImage(_import(engine, platform, known[1], root), "debootstrap")
     finally:
@@ -169,7 +171,7 @@ def _debootstrapped(
 
 
 def _bootstrap(
-    program: str, platform: settings.Platform, suite: str, root: Path, log_path: Path, progress: Progress
+    program: str, platform: settings.Platform, suite: str, root: Path, *, log_path: Path, progress: Progress
 ) -> None:
     # Without the last option, an archive whose keyring is not installed would be trusted unseen.
     command = [program, "--variant=minbase", "--force-check-gpg"]
@@ -202,9 +204,8 @@ def _import(engine: Engine, platform: settings.Platform, suite: str, root: Path)
     repository, _, tag = platform.image.partition(":")
     made = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as archive:
-        assert archive.stdout is not None
         image = engine.import_tar(
-            archive.stdout,
+            cast(IO[bytes], archive.stdout),
             repository,
             tag or "latest",
             labels={SUITE_LABEL: suite, DEBOOTSTRAPPED_LABEL: made},

@@ -75,9 +75,7 @@ class Index:
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._client.close()
 
-    def _once(
-        self, pool: ThreadPoolExecutor, futures: dict[K, Future[T]], key: K, work: Callable[[], T]
-    ) -> Future[T]:
+    def _once(self, pool: ThreadPoolExecutor, futures: dict[K, Future[T]], key: K, work: Callable[[], T]) -> Future[T]:
         with self._lock:
             if key not in futures:
                 futures[key] = pool.submit(work)
@@ -266,4 +264,3 @@ class IndexSource:
 
     def prefetch(self, projects: Iterable[NormalizedName], candidates: Iterable[Candidate]) -> None:
         self._index.prefetch(projects, [c for c in candidates if c.path is None])
-

@@ -41,7 +41,9 @@ class LocalSource:
         return [candidate for files in self.by_project.values() for candidate in files]
 
 
-def scan(directory: Path, cache: Path | None = None, manifest: Mapping[str, Mapping[str, Any]] | None = None) -> LocalSource:
+def scan(
+    directory: Path, cache: Path | None = None, manifest: Mapping[str, Mapping[str, Any]] | None = None
+) -> LocalSource:
     """Read the wheels of a directory, opening only those that the cache does not know by size, time and inode.
 
     `manifest` (by file name) adds sha256 and whether a wheel was built here. The cache is only a cache: it is

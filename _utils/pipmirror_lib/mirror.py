@@ -45,10 +45,10 @@ class Admission:
 class PlatformDirectory:
     """One platform's part of a mirror: the public directory and the private one beside it."""
 
-    def __init__(self, target: Path, name: str, files: Files = Files()) -> None:
+    def __init__(self, target: Path, name: str, files: Files | None = None) -> None:
         self.name = name
         self.target = target
-        self.files = files
+        self.files = files or Files()
         self.public = target / name
         self.private = target / PRIVATE / name
         self.manifest_path = self.private / "manifest.json"

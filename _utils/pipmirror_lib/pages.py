@@ -24,7 +24,7 @@ ACCEPT = f"{JSON_TYPE}, {HTML_TYPE};q=0.2, text/html;q=0.1"
 def candidates(content: bytes, content_type: str, url: str, project: NormalizedName) -> list[Candidate]:
     """Every file of the page that pip would consider; PackageIndexError for a page that is none."""
     try:
-        if content_type.split(";")[0].strip() == JSON_TYPE:
+        if content_type.split(";", maxsplit=1)[0].strip() == JSON_TYPE:
             files = _from_json(json.loads(content), url)
         else:
             files = _from_html(content.decode("utf-8", "replace"), url)
@@ -70,9 +70,7 @@ def _from_json(page: Mapping[str, Any], url: str) -> Iterator[dict[str, Any]]:
             "requires_python": file.get("requires-python") or None,
             "upload_time": str(file.get("upload-time") or ""),
             "yanked": None if yanked is False or yanked is None else ("" if yanked is True else str(yanked)),
-            "metadata": (
-                str(metadata.get("sha256", "")) if isinstance(metadata, dict) else "" if metadata else None
-            ),
+            "metadata": (str(metadata.get("sha256", "")) if isinstance(metadata, dict) else "" if metadata else None),
         }
 
 

@@ -220,7 +220,9 @@ def _cached(path: Path, key: str) -> PlatformPlan | None:
         return None
     try:
         plan = data["plan"]
-        lists = {name: tuple(plan[name]) for name in ("closure", "orphans", "unrecorded", "vanished", "warnings", "due")}
+        lists = {
+            name: tuple(plan[name]) for name in ("closure", "orphans", "unrecorded", "vanished", "warnings", "due")
+        }
         wanted_by = {name: tuple(who) for name, who in plan["wanted_by"].items()}
         return PlatformPlan(**{**plan, **lists, "wanted_by": wanted_by})
     except (KeyError, TypeError, AttributeError):
@@ -241,4 +243,3 @@ def _remember(directory: PlatformDirectory, key: str, plan: PlatformPlan) -> Non
 def present_versions(source: LocalSource) -> dict[NormalizedName, frozenset[Version]]:
     """What lies there, to be preferred when something is added."""
     return {name: frozenset(c.version for c in files) for name, files in source.by_project.items()}
-

@@ -74,9 +74,11 @@ def _index(mirror: Mirror) -> Iterator[Any]:
         ):
             yield index
     else:
-        with tempfile.TemporaryDirectory(prefix="pipmirror-") as temporary:
-            with Index(mirror.index, Path(temporary) / "files", Path(temporary) / "metadata", known) as index:
-                yield index
+        with (
+            tempfile.TemporaryDirectory(prefix="pipmirror-") as temporary,
+            Index(mirror.index, Path(temporary) / "files", Path(temporary) / "metadata", known) as index,
+        ):
+            yield index
 
 
 def _lock(mirror: Mirror, platform: Platform, index: Any) -> Report:

@@ -39,7 +39,13 @@ def parse(text: str) -> Requirement:
     text = text.strip()
     if not text:
         raise ValueError("is empty; remove it")
-    for bad, name in (("\n", "a line break"), ("\r", "a line break"), ("\0", "a NUL"), ("\\", "a backslash"), ("${", "'${'")):
+    for bad, name in (
+        ("\n", "a line break"),
+        ("\r", "a line break"),
+        ("\0", "a NUL"),
+        ("\\", "a backslash"),
+        ("${", "'${'"),
+    ):
         if bad in text:
             raise ValueError(f"{text!r} holds {name}; write one PEP 508 requirement")
     option = re.search(r"(?:^|\s)(--?[A-Za-z][\w-]*)", text)
@@ -48,7 +54,7 @@ def parse(text: str) -> Requirement:
         setting = OPTIONS.get(name)
         advice = f"use the setting {setting}" if setting else "pip's options are not passed on"
         raise ValueError(f"{text!r} holds the pip option {name}; {advice}")
-    if _LOCAL.match(text) or text.endswith((".whl", ".tar.gz")) and "://" not in text:
+    if _LOCAL.match(text) or (text.endswith((".whl", ".tar.gz")) and "://" not in text):
         raise ValueError(
             f"{text!r} is a local path, which other minions cannot follow; "
             "put the wheel into the platform's directory and name the project"

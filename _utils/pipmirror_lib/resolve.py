@@ -105,7 +105,10 @@ def _specifiers(wants: Iterable[Want]) -> list[SpecifierSet]:
 
 
 def _next_level(
-    world: World, level: Iterable[Want], chosen: Mapping[NormalizedName, Candidate], seen: set[tuple[NormalizedName, str]]
+    world: World,
+    level: Iterable[Want],
+    chosen: Mapping[NormalizedName, Candidate],
+    seen: set[tuple[NormalizedName, str]],
 ) -> Iterator[Want]:
     for want in level:
         for extra in ("", *want.extras):
@@ -207,11 +210,7 @@ class _Provider(AbstractProvider[_Need, _Choice, _Key]):
                     if self.conflicts[key] >= PROMOTE_AFTER:
                         self.promoted.add(key)
         every = list(identifiers)
-        return (
-            [key for key in every if key in causes]
-            or [key for key in every if key in self.promoted]
-            or every
-        )
+        return [key for key in every if key in causes] or [key for key in every if key in self.promoted] or every
 
     def get_preference(
         self,
@@ -223,9 +222,7 @@ class _Provider(AbstractProvider[_Need, _Choice, _Key]):
     ) -> Any:
         """pip's order: promoted, pinned, bounded above, as declared, any specifier at all, by name."""
         operators = [
-            (one.operator, one.version)
-            for info in information[identifier]
-            for one in info.requirement.specifier
+            (one.operator, one.version) for info in information[identifier] for one in info.requirement.specifier
         ]
         pinned = any(operator[:2] == "==" and "*" not in version for operator, version in operators)
         bounded = any(op in ("<", "<=", "~=") or (op == "==" and "*" in version) for op, version in operators)
@@ -277,4 +274,3 @@ class _Provider(AbstractProvider[_Need, _Choice, _Key]):
             f"no decision: {why}; revisited most: {busiest}. "
             "Put requirements that cannot live together into sets of their own, or pin these projects"
         )
-

@@ -180,10 +180,9 @@ def _merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for layer in layers:
         for key, value in layer.items():
-            before = merged.get(key)
-            if key in _MERGED and isinstance(value, Mapping) and isinstance(before, Mapping):
-                value = {**before, **value}
-            merged[key] = value
+            before: Any = merged.get(key)
+            group = key in _MERGED and isinstance(value, Mapping) and isinstance(before, Mapping)
+            merged[key] = {**before, **value} if group else value
     return merged
 
 
@@ -235,7 +234,9 @@ def _platforms(read: Fields) -> tuple[Platform, ...]:
             continue
         platform = _platform(Fields(item, place, read.faults), read)
         if platform.name in found:
-            read.faults.append(f"{place}:name: {platform.name!r} is the name of another platform; give it one of its own")
+            read.faults.append(
+                f"{place}:name: {platform.name!r} is the name of another platform; give it one of its own"
+            )
         found[platform.name] = platform
     for name in found:
         # One platform's directory inside another's would mix their pages and private files.

@@ -5,76 +5,24 @@ A platform that fails never stops the others, and what it had before is still th
 
 from __future__ import annotations
 
-import json
 import logging
-import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import asdict
-from functools import cached_property
-from pathlib import Path
-from typing import Any
 
-from pipmirror_lib import builder, local, lock, plan
-from pipmirror_lib.builder import BuilderImage
-from pipmirror_lib.candidates import Candidate
-from pipmirror_lib.engine import Engine
-from pipmirror_lib.errors import BuildError, EngineError, PipmirrorError, VerifyError
-from pipmirror_lib.index import Index
-from pipmirror_lib.lock import Lock
-from pipmirror_lib.mirror import Admission, PlatformDirectory, Record, known_downloads, metadata_cache, now, using_downloads
-from pipmirror_lib.pages import bare
-from pipmirror_lib.plan import PlatformPlan
-from pipmirror_lib.profile import TargetProfile
-from pipmirror_lib.publish import publish
-from pipmirror_lib.settings import Mirror, Platform
-from pipmirror_lib.wheels import parse_name
-from pipmirror_lib.workshop import Workshop
+from pipmirror_lib.errors import PipmirrorError
+from pipmirror_lib.platform_sync import PlatformSync, Result
+from pipmirror_lib.run import Progress, Run
+from pipmirror_lib.settings import Mirror
 
 log = logging.getLogger(__name__)
-Progress = Callable[[str], None]
-Result = dict[str, Any]
-
-
-class Run:
-    """What the platforms of one run share: the index (every page fetched once) and the progress report."""
-
-    def __init__(self, mirror: Mirror, progress: Progress) -> None:
-        self.mirror = mirror
-        self.progress = progress
-        self.failed = False
-        self._stack = ExitStack()
-        self._lock = threading.Lock()
-        self._index: Index | None = None
-
-    def __enter__(self) -> Run:
-        return self
-
-    def __exit__(self, *exception: Any) -> None:
-        self._stack.__exit__(*exception)
-
-    @property
-    def index(self) -> Index:
-        """Opened when a platform first needs it: a run with nothing to do asks nobody."""
-        with self._lock:
-            if self._index is None:
-                keep = using_downloads(self.mirror.target, keep=lambda: self.failed)
-                downloads = self._stack.enter_context(keep)
-                cache = metadata_cache(self.mirror.target)
-                index = Index(self.mirror.index, downloads, cache, known_downloads(self.mirror.target, [p.name for p in self.mirror.platforms]), self.progress)
-                self._index = self._stack.enter_context(index)
-            return self._index
 
 
 def silent(text: str) -> None:
     """The progress report of a caller who wants none."""
 
 
-def sync(
-    mirror: Mirror, platform: str | None = None, *, upgrade: bool = False, progress: Progress = silent
-) -> Result:
+def sync(mirror: Mirror, platform: str | None = None, *, upgrade: bool = False, progress: Progress = silent) -> Result:
     """Make every declared set of the platforms installable from the mirror, and publish it.
 
     Returns {result, comment, platforms: {name: {result, comment, added, removed, seconds, ...}}}.
@@ -130,274 +78,11 @@ def _guarded(one: PlatformSync, act: Callable[[PlatformSync], list[str]]) -> Res
         log.exception("pipmirror: %s", one.platform.name)
         problems = [f"internal error, see the minion's log: {type(error).__name__}: {error}"]
     seconds = round(time.monotonic() - began, 2)
-    comment = "\n".join([*problems, *one.notes])
-    return {"result": not problems, "comment": comment, "added": one.added, "removed": {}, "seconds": seconds, **one.details}
-
-
-class PlatformSync:
-    """One platform's way from what is declared to what is published."""
-
-    def __init__(self, run: Run, platform: Platform) -> None:
-        self.run = run
-        self.mirror = run.mirror
-        self.platform = platform
-        self.directory = PlatformDirectory.of(run.mirror, platform.name)
-        self.added: dict[str, Record] = {}
-        self.notes: list[str] = []
-        self.details: Result = {}
-
-    # -- what is asked of a platform; each returns its problems, none if all went well ---------------------
-
-    def sync(self, upgrade: bool) -> list[str]:
-        self.directory.create()
-        with self._locked():
-            manifest = self._recovered()
-            planned = self._plan()
-            if not planned.satisfied or upgrade or any(line in planned.due for line in plan.ENGINE_WORK):
-                self._prepare_if_possible()
-                planned = self._plan()
-            planned = self._tidy(manifest, planned)
-            problems = []
-            if not planned.satisfied or upgrade or plan.UPGRADE in planned.due:
-                problems = self._complete(manifest, upgrade or plan.UPGRADE in planned.due)
-                planned = self._plan()
-                problems = problems or [f"{wanted}: {why}" for wanted, why in planned.missing.items()]
-            if not problems and plan.VERIFY in planned.due:
-                problems = self._verify(planned)
-                if problems:
-                    return problems  # what does not install is not published
-            if not problems or self.added:
-                self._publish(manifest)
-            if not problems:
-                self._remember(synced=now())
-                self._say(planned)
-            return problems
-
-    def prepare_only(self, force: bool) -> list[str]:
-        self.directory.create()
-        with self._locked():
-            self._prepare(force)
-        return []
-
-    def verify_only(self) -> list[str]:
-        planned = self._plan()
-        if not planned.satisfied:
-            return [f"{wanted}: {why}" for wanted, why in planned.missing.items()]
-        with self._locked():
-            return self._verify(planned)
-
-    def publish_only(self) -> list[str]:
-        if not self.directory.public.is_dir():
-            return [f"{self.directory.public} does not exist; sync first"]
-        self.directory.create()
-        with self._locked():
-            manifest = self._recovered()
-            self._tidy(manifest, self._plan())
-            self._publish(manifest)
-        return []
-
-    # -- the steps -----------------------------------------------------------------------------------------
-
-    def progress(self, text: str) -> None:
-        self.run.progress(f"{self.platform.name}: {text}")
-
-    def _locked(self) -> Any:
-        return self.directory.locked(self.mirror.lock_timeout, self.run.progress)
-
-    def _plan(self) -> PlatformPlan:
-        return plan.make(self.mirror, self.platform, self.directory)
-
-    def _remember(self, **changes: Any) -> None:
-        path = self.directory.private / "state.json"
-        self.directory.save(path, json.dumps({**plan.read_json(path), **changes}))
-
-    def _recovered(self) -> Record:
-        manifest = self.directory.manifest()
-        if recovered := self.directory.recover(manifest):
-            self.notes.append(f"finished an interrupted sync: {len(recovered)} wheels recovered")
-            self.details["recovered"] = recovered
-        return manifest
-
-    @cached_property
-    def engine(self) -> Engine:
-        return Engine.connect(self.mirror.container.engine_url)
-
-    @cached_property
-    def image(self) -> BuilderImage:
-        """The builder image, made where there is none."""
-        return self._prepare(force=False)
-
-    def _prepare_if_possible(self) -> None:
-        """A platform that has a profile of this recipe can go on without an engine until something must be built."""
-        try:
-            _ = self.image
-        except EngineError as error:
-            if plan.ENGINE_NEEDED in self._plan().due or self.directory.profile() is None:
-                raise
-            self.notes.append(f"went on with the known profile: {error}")
-
-    def _prepare(self, force: bool) -> BuilderImage:
-        self.progress("preparing the builder image")
-        limits = self.mirror.container
-        image = builder.prepare(
-            self.engine,
-            self.platform,
-            limits,
-            workdir=self.directory.staging,
-            rebuild_after=self.mirror.rebuild_after,
-            force=force,
-            progress=self.run.progress,
-        )
-        known = self.directory.profile()
-        if known is None or known.image != image.id:
-            self.progress("asking the target for its profile")
-            profile = builder.profile(self.engine, image, self.platform, limits, workdir=self.directory.staging)
-            self.directory.save(self.directory.profile_path, profile.to_json())
-            self.details["profile"] = _summary(profile)
-        self.details["image"] = {"id": image.id, "source": image.base_source, "reused": image.reused}
-        self._remember(
-            recipe=plan.recipe_of(self.platform),
-            prepared=image.created,
-            image=image.id,
-            base=image.base_id,
-            image_source=image.base_source,
-        )
-        return image
-
-    def _tidy(self, manifest: Record, planned: PlatformPlan) -> PlatformPlan:
-        """Bring the manifest in line with the directory before anything else is decided."""
-        if planned.vanished:
-            self.directory.forget(manifest, planned.vanished)
-        if planned.unrecorded:
-            self.progress(f"recording {len(planned.unrecorded)} wheels that lie there")
-            self.directory.record(manifest, planned.unrecorded)
-            self.details["recorded"] = list(planned.unrecorded)
-            self.notes.append(f"{len(planned.unrecorded)} wheels that lay there were recorded, not fetched")
-        self.notes += [f"ignored: {why}" for why in planned.broken.values()]
-        return self._plan() if planned.vanished or planned.unrecorded else planned
-
-    def _complete(self, manifest: Record, upgrade: bool) -> list[str]:
-        """Lock, fetch, build and admit what is missing; returns what could not be had."""
-        profile = self.directory.profile()
-        assert profile is not None, "the platform was prepared before"
-        present = local.scan(self.directory.public, self.directory.scan_cache, manifest["wheels"])
-        workshop = Workshop(
-            self.mirror, self.directory, profile, lambda: self.image, self.run.index, lambda: self.engine, self.progress
-        )
-        self.progress("asking the index")
-        locked = lock.make(
-            self.mirror, self.platform, profile, present, self.run.index, upgrade=upgrade, build=workshop.metadata
-        )
-        self._remember(looked=now())
-        self.notes += locked.warnings
-        problems = [f"{wanted}: {why}" for wanted, why in locked.missing.items()]
-        admissions, failed = self._gather(locked, workshop)
-        before = {name: sorted({str(c.version) for c in files}) for name, files in present.by_project.items()}
-        for admission in admissions:
-            old = manifest["wheels"].get(admission.filename)
-            if old and old["sha256"] != admission.record["sha256"]:
-                admission.record["replaced"] = old["sha256"]
-        self.directory.admit(manifest, admissions)
-        for admission in admissions:
-            name = parse_name(admission.filename)
-            about = {"project": name.project, "version": str(name.version), "old": before.get(name.project, [])}
-            self.added[admission.filename] = {**manifest["wheels"][admission.filename], **about}
-        return problems + failed
-
-    def _gather(self, locked: Lock, workshop: Workshop) -> tuple[list[Admission], list[str]]:
-        """Staged wheels of every set that is complete, and why the other sets are not."""
-        coming = {candidate.filename: candidate for candidate in locked.coming}
-        for candidate in coming.values():  # begin all downloads before waiting for the first
-            self.run.index.file(candidate)
-        unbuilt: dict[str, str] = {}
-        admissions: dict[str, Admission] = {}
-        for filename, candidate in coming.items():
-            if candidate.is_sdist:
-                try:
-                    built = workshop.wheel(candidate)
-                except BuildError as error:
-                    unbuilt[filename] = str(error)
-                    continue
-                admissions[filename] = Admission(self._stage(built.path), built.path.name, built.record)
-        wanted = {
-            candidate.filename
-            for closure in locked.sets.values()
-            if not any(c.filename in unbuilt for c in closure)
-            for candidate in closure
-        }
-        for filename in sorted(wanted & coming.keys() - admissions.keys()):
-            admissions[filename] = self._fetched(coming[filename])
-        return [a for name, a in admissions.items() if name in wanted], list(unbuilt.values())
-
-    def _fetched(self, candidate: Candidate) -> Admission:
-        fetched = self.run.index.file(candidate).result()
-        record = {
-            "sha256": fetched.sha256,
-            "origin": "index",
-            "url": bare(candidate.url),
-            "upload_time": candidate.upload_time,
-        }
-        return Admission(self.directory.stage(fetched.path, candidate.filename), candidate.filename, record)
-
-    def _stage(self, built: Path) -> Path:
-        return self.directory.stage(built, built.name)
-
-    def _verify(self, planned: PlatformPlan) -> list[str]:
-        profile = self.directory.profile()
-        assert profile is not None, "a satisfied platform has a profile"
-        proofs: Result = {}
-        problems = []
-        for wanted in self.platform.sets:
-            self.progress(f"installing the set {wanted.name} without network")
-            try:
-                outcome = self._install([str(r) for r in wanted.requirements])
-            except VerifyError as error:
-                problems.append(f"set {wanted.name}: {error}")
-                continue
-            ran = {project: asdict(one) for project, one in outcome.ran.items()}
-            proofs[wanted.name] = {"installed": len(outcome.installed), "ran": ran, "pip": outcome.pip}
-        self.details["verified"] = proofs
-        if not self.platform.verify_command:
-            self.notes.append("installed in the builder image: shared libraries of the run-time image were not proved")
-        if not problems:
-            self._remember(verified={"closure": plan.closure_digest(planned), "at": now(), "sets": proofs})
-        return problems
-
-    def _install(self, requirements: list[str]) -> builder.VerifyOutcome:
-        image = self.image
-        if self.platform.verify_command:
-            image = builder.prepare(
-                self.engine,
-                self.platform,
-                self.mirror.container,
-                workdir=self.directory.staging,
-                rebuild_after=self.mirror.rebuild_after,
-                command=self.platform.verify_command,
-                progress=self.run.progress,
-            )
-        return builder.verify(
-            self.engine,
-            image,
-            self.platform,
-            wheels=self.directory.public,
-            requirements=requirements,
-            constraints=[str(c) for c in self.mirror.constraints],
-            prereleases=self.mirror.prereleases is True,
-            limits=self.mirror.container,
-            workdir=self.directory.staging,
-        )
-
-    def _publish(self, manifest: Record) -> None:
-        changed = publish(self.directory, manifest["wheels"], plan.manifest_stamp(self.directory))
-        if changed["written"] or changed["removed"]:
-            self.details["published"] = {key: len(paths) for key, paths in changed.items()}
-
-    def _say(self, planned: PlatformPlan) -> None:
-        built = sum(1 for record in self.added.values() if record["origin"] == "built")
-        if self.added:
-            self.notes.insert(0, f"{len(self.added)} wheels added, {built} of them built here")
-        self.notes.append(f"every set is satisfied, by {len(planned.closure)} wheels")
-
-
-def _summary(profile: TargetProfile) -> Mapping[str, str]:
-    return {"python": str(profile.python_version), "pip": profile.pip_version, "tag": profile.tags[0]}
+    return {
+        "result": not problems,
+        "comment": "\n".join([*problems, *one.notes]),
+        "added": one.added,
+        "removed": {},
+        "seconds": seconds,
+        **one.details,
+    }

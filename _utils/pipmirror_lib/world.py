@@ -141,7 +141,8 @@ class World:
         key = (candidate, extra)
         if key not in self._dependencies:
             metadata = self.metadata(candidate)
-            assert metadata is not None, candidate
+            if metadata is None:  # `matching` never yields such a candidate
+                raise WheelError(f"{candidate.filename} is unusable")
             if extra and extra not in metadata.extras:
                 self.warnings[f"{candidate} has no extra {extra!r}"] = None
                 self._dependencies[key] = ()

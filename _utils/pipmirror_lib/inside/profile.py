@@ -12,7 +12,7 @@ import tempfile
 from typing import Dict, List
 
 # Python 3.6 runs this.
-# ruff: noqa: UP006, UP031, UP035, UP036
+# ruff: noqa: PTH118, UP006, UP031, UP035, UP036
 
 BEGIN = "-----BEGIN PIPMIRROR PROFILE-----"
 END = "-----END PIPMIRROR PROFILE-----"
@@ -47,7 +47,7 @@ def tags() -> List[str]:
         from pip._internal.utils.compatibility_tags import get_supported
 
         return [str(tag) for tag in get_supported()]
-    except Exception:  # noqa: BLE001
+    except Exception:
         # pip's own function is internal, and may move; the library below it is what it calls.
         from pip._vendor.packaging.tags import sys_tags
 

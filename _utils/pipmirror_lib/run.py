@@ -1,0 +1,45 @@
+"""What the platforms of one run share."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+from pipmirror_lib.index import Index
+from pipmirror_lib.mirror import known_downloads, metadata_cache, using_downloads
+from pipmirror_lib.settings import Mirror
+
+Progress = Callable[[str], None]
+
+
+class Run:
+    """The mirror, the index (every page and file is fetched once for all platforms) and the progress report."""
+
+    def __init__(self, mirror: Mirror, progress: Progress) -> None:
+        self.mirror = mirror
+        self.progress = progress
+        self.failed = False
+        self._stack = ExitStack()
+        self._lock = threading.Lock()
+        self._index: Index | None = None
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._stack.__exit__(*exception)
+
+    @property
+    def index(self) -> Index:
+        """Opened when a platform first needs it: a run with nothing to do asks nobody."""
+        with self._lock:
+            if self._index is None:
+                keep = using_downloads(self.mirror.target, keep=lambda: self.failed)
+                downloads = self._stack.enter_context(keep)
+                cache = metadata_cache(self.mirror.target)
+                known = known_downloads(self.mirror.target, [platform.name for platform in self.mirror.platforms])
+                index = Index(self.mirror.index, downloads, cache, known, self.progress)
+                self._index = self._stack.enter_context(index)
+            return self._index
