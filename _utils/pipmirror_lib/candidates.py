@@ -43,6 +43,8 @@ class Candidate:
     # The sha256 of a PEP 658 `.metadata` file, '' where it is offered without one, None where it is not.
     metadata_sha256: str | None = field(default=None, compare=False)
     built: bool = field(default=False, compare=False)
+    # The sdist that a wheel was built from here.
+    source_sha256: str = field(default="", compare=False)
 
     @property
     def is_sdist(self) -> bool:
@@ -122,8 +124,9 @@ class Shelf:
         ranked = sorted(self._ranked, key=lambda pair: pair[0], reverse=True)
         kept: dict[Version, Candidate] = {}
         for _, candidate in ranked:
+            before = kept.get(candidate.version)
             # A file that was yanked alone gives way to another one of its version.
-            if candidate.version not in kept or kept[candidate.version].yanked is not None is candidate.yanked:
+            if before is None or (before.yanked is not None and candidate.yanked is None):
                 kept[candidate.version] = candidate
         return tuple(kept.values())
 

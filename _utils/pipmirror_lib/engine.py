@@ -47,7 +47,7 @@ _MACHINES = {
 }
 _HARDENED_ENVIRONMENT = {
     "HOME": f"{SCRATCH}/home",
-    "TMPDIR": f"{SCRATCH}/tmp",  # noqa: S108
+    "TMPDIR": f"{SCRATCH}/tmp",
     "USER": "nobody",
     "LOGNAME": "nobody",
     "LANG": "C.UTF-8",
@@ -238,9 +238,9 @@ class Engine:
         environment = {**(_HARDENED_ENVIRONMENT if spec.hardened else {}), **spec.environment}
         self._api.create_container(
             spec.image,
-            # An image's own ENTRYPOINT would take our command for its arguments.
-            entrypoint=list(spec.command[:1]),
-            command=list(spec.command[1:]),
+            # Resets the image's own ENTRYPOINT, which would take our command for its arguments.
+            entrypoint=[""],
+            command=list(spec.command),
             name=name,
             user=spec.user or (f"{NOBODY}:{NOBODY}" if spec.hardened else ""),
             environment=environment,
@@ -320,14 +320,9 @@ class Running:
     def commit(self, repository: str, tag: str, labels: Mapping[str, str]) -> str:
         """Keep the file system as an image; its id."""
         with _translated(f"commit {repository}:{tag}"):
-            # Without the changes, whoever runs the image by hand would run our command again.
-            row = self._api.commit(
-                self._name,
-                repository,
-                tag,
-                changes=["ENTRYPOINT []", 'CMD ["/bin/sh"]'],
-                conf={"Labels": dict(labels)},
-            )
+            # Whoever starts the image by hand wants a shell, not our command once more.
+            changes, conf = ['CMD ["/bin/sh"]'], {"Labels": dict(labels)}
+            row = self._api.commit(self._name, repository, tag, changes=changes, conf=conf)
         return str(row["Id"])
 
     def _wait(self) -> bool:
@@ -355,7 +350,7 @@ class Log:
 
     def __init__(self, path: Path | None) -> None:
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-        self._file = open(path, "w", encoding="utf-8") if path else None  # noqa: SIM115
+        self._file = open(path, "w", encoding="utf-8") if path else None
         self._head: list[str] = []
         self._tail: deque[str] = deque()
         self._room, self._tail_size, self._dropped = _HEAD_BYTES, 0, 0

@@ -201,8 +201,9 @@ class IndexSource:
     """What one platform sees of an index, together with the wheels that lie in its directory.
 
     A wheel that lies there serves like one of the index: under the same file name it *is* that one, and under
-    a name that the index lacks it was put there by hand or built here. `upgrade` leaves out the latter where
-    the index knows the project, so that withdrawn files are never chosen anew.
+    a name that the index lacks it was put there by hand or built here. Where the index knows the project,
+    `upgrade` leaves the former out, so that withdrawn files are never chosen anew; a wheel built from an sdist
+    that the index still has counts as that sdist, so that nothing is built twice.
     `build` makes the wheel of an sdist and tells its metadata; None (a plan) takes such a project as it is.
     """
 
@@ -231,13 +232,14 @@ class IndexSource:
             return list(present.values())
         merged = [self._same(present.get(candidate.filename), candidate) for candidate in offered]
         names = {candidate.filename for candidate in offered}
+        sources = {candidate.sha256 for candidate in offered if candidate.is_sdist and candidate.sha256}
         extra = [c for c in present.values() if c.filename not in names]
-        return merged + ([] if self._upgrade else extra)
+        return merged + [c for c in extra if not self._upgrade or c.source_sha256 in sources]
 
     @staticmethod
     def _same(present: Candidate | None, offered: Candidate) -> Candidate:
-        """The wheel that lies there, unless the index now has other bytes under its name."""
-        if present is None or (offered.sha256 and present.sha256 and present.sha256 != offered.sha256):
+        """The wheel that lies there: files of an index never change, but one built here gives way to the index's own."""
+        if present is None or (present.built and present.sha256 != offered.sha256):
             return offered
         return replace(offered, path=present.path, built=present.built)
 

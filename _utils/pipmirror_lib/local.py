@@ -96,6 +96,7 @@ def _add(source: LocalSource, entry: os.DirEntry[str], known: Sequence[Any], rec
             size=known[0],
             requires_python=content.get("requires_python"),
             built=record.get("origin") == "built",
+            source_sha256=str(record.get("source", {}).get("sha256", "")),
         )
     )
 

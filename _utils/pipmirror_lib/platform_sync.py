@@ -279,11 +279,17 @@ class PlatformSync:
             self.platform,
             wheels=self.directory.public,
             requirements=requirements,
-            constraints=[str(c) for c in self.mirror.constraints],
+            constraints=self._constraints(),
             prereleases=self.mirror.prereleases is True,
             limits=self.mirror.container,
             workdir=self.directory.staging,
         )
+
+    def _constraints(self) -> list[str]:
+        """The declared ones, and one that lets pip take prereleases of each project that may have them."""
+        allowed = self.mirror.prereleases
+        lines = [str(constraint) for constraint in self.mirror.constraints]
+        return lines + ([] if isinstance(allowed, bool) else [f"{name}>=0.dev0" for name in allowed])
 
     def _publish(self, manifest: Record) -> None:
         changed = publish(self.directory, manifest["wheels"], plan.manifest_stamp(self.directory))

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
-from packaging.markers import Marker
+from packaging.markers import Marker, UndefinedEnvironmentName
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.tags import Tag, parse_tag
 from packaging.version import Version
@@ -99,13 +99,19 @@ class TargetProfile:
         return {}
 
     def applies(self, marker: Marker | None, extra: str = "") -> bool:
-        """Whether a dependency with this marker is wanted here, by the base ('') or by one extra."""
+        """Whether a dependency with this marker is wanted here, by the base ('') or by one extra.
+
+        Raises ValueError for a comparison that makes no sense (`sys_platform ~= "x"`).
+        """
         if marker is None:
             return True
         key = (str(marker), extra)
         found = self._marker_cache.get(key)
         if found is None:
-            found = marker.evaluate({**self.markers, "extra": extra})
+            try:
+                found = marker.evaluate({**self.markers, "extra": extra})
+            except UndefinedEnvironmentName as error:
+                raise ValueError(str(error)) from error
             self._marker_cache[key] = found
         return found
 

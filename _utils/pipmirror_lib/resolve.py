@@ -45,7 +45,10 @@ class Answer:
 def resolve(question: Question, source: Source) -> Answer:
     """Answer the question from the source; ResolutionError only when time or rounds run out."""
     world = World(source, question)
-    roots = world.roots()
+    try:
+        roots = world.roots()
+    except ValueError as error:
+        return Answer(missing={str(r): f"a marker cannot be evaluated: {error}" for r in question.requirements})
     faulty = {str(w.requirement): f"{w.requirement} names no project" for w in roots if w.requirement.url}
     if faulty:
         return Answer(missing=faulty)

@@ -188,6 +188,8 @@ def _merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
 
 def _mirror(name: str, read: Fields) -> Mirror:
     read.refuse_unknown(_MIRROR_KEYS, _PLANNED)
+    if not _declares(read):
+        read.fault("packages", "missing; list what to mirror, e.g. - ansible")
     if not _COMPONENT.fullmatch(name):
         read.faults.append(f"{read.place}: a mirror's name may hold only letters, digits and . _ + @ ~ -")
     return Mirror(
@@ -211,6 +213,13 @@ def _mirror(name: str, read: Fields) -> Mirror:
         lock_timeout=read.whole("lock_timeout", 600, least=0),
         rebuild_after=read.duration("rebuild_after", 30 * 86400),
     )
+
+
+def _declares(read: Fields) -> bool:
+    """Whether anything is to be mirrored at all; an empty list is a declaration, a missing one an oversight."""
+    keys = {"packages", "sets"}
+    own = (item for _, item in Fields(read.values, "", []).items("platforms", "") if isinstance(item, Mapping))
+    return bool(keys & read.values.keys()) or any(keys & item.keys() for item in own)
 
 
 def _target(read: Fields) -> Path:

@@ -121,12 +121,13 @@ class World:
     def _read(self, candidate: Candidate) -> Metadata | None:
         try:
             metadata = self.source.metadata(candidate)
-            _ = metadata.dependencies
+            for requirement in metadata.dependencies:
+                self.question.profile.applies(requirement.marker)
         except BuildError as error:
             # As in pip: a project that does not build ends the matter, it does not silently become an older one.
             self.failed[candidate.project] = str(error)
             raise
-        except WheelError as error:
+        except (WheelError, ValueError) as error:
             self.unusable.setdefault(candidate.project, {})[candidate.filename] = str(error)
             return None
         # A page may say nothing (or a lie) about the Python that the metadata then asks for.

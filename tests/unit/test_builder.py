@@ -57,7 +57,7 @@ def ignore(text: str) -> None:
     pass
 
 
-# --- the recipe ------------------------------------------------------------------------------------
+# --- the recipe -----------------------------------------------------------------------------------
 
 
 def test_recipe_is_a_digest_of_what_makes_the_image() -> None:
@@ -75,7 +75,7 @@ def test_recipe_changes_with_each_part(change: dict[str, str]) -> None:
     assert builder.recipe(PLATFORM, "sha256:2") != builder.recipe(PLATFORM, "sha256:1")
 
 
-# --- builder images, with an engine that only remembers ----------------------------------------------
+# --- builder images, with an engine that only remembers -------------------------------------------
 
 
 class FakeEngine:
@@ -244,7 +244,7 @@ def test_a_command_without_end_names_the_setting(fake: FakeEngine, tmp_path: Pat
         prepare(fake, tmp_path, command="sleep")
 
 
-# --- base images -------------------------------------------------------------------------------------
+# --- base images ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -426,7 +426,7 @@ def test_what_is_still_mounted_is_never_removed(tmp_path: Path, monkeypatch: pyt
     assert (tmp_path / "proc").is_dir()
 
 
-# --- the engine ----------------------------------------------------------------------------------------
+# --- the engine -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -513,7 +513,7 @@ def test_permission_is_another_matter() -> None:
 
 def test_a_missing_sdk_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "docker", None)
-    with pytest.raises(EngineError, match="apply the pipmirror.python state"):
+    with pytest.raises(EngineError, match=r"apply the pipmirror\.python state"):
         engine.Engine.connect()
 
 
@@ -576,7 +576,7 @@ def test_a_hardened_run_is_hardened(tmp_path: Path) -> None:
     )
     result = engine_with(api).run(spec)
     assert result == RunResult(3, "hello\n", False, True)
-    assert (api.created["entrypoint"], api.created["command"]) == (["python"], ["-I", "x.py"])
+    assert (api.created["entrypoint"], api.created["command"]) == ([""], ["python", "-I", "x.py"])
     assert api.created["user"] == "65534:65534"
     assert api.created["use_config_proxy"] is False
     assert api.created["labels"] == {"org.pipmirror": "1"}
@@ -605,7 +605,7 @@ def test_an_interrupted_run_leaves_no_container(step: str) -> None:
     assert api.removed == [api.created["name"]]
 
 
-# --- source distributions, unread but for two files ----------------------------------------------------
+# --- source distributions, unread but for two files -----------------------------------------------
 
 
 def tar(path: Path, members: Mapping[str, str | bytes | tarfile.TarInfo]) -> Path:
@@ -736,7 +736,7 @@ def test_read_pkg_info(tmp_path: Path) -> None:
     assert read_pkg_info(tar(tmp_path / "a-1.tar.gz", {"a-1/setup.py": ""})) is None
 
 
-# --- the build environment -----------------------------------------------------------------------------
+# --- the build environment ------------------------------------------------------------------------
 
 
 def test_environment_is_a_virtual_environment(tmp_path: Path) -> None:
@@ -820,7 +820,7 @@ def test_a_profile_without_an_interpreter_is_refused(tmp_path: Path, executable:
         builder.make_environment(tmp_path, dataclasses.replace(PROFILE, base_executable=executable), [])
 
 
-# --- what a build leaves behind --------------------------------------------------------------------------
+# --- what a build leaves behind -------------------------------------------------------------------
 
 
 def fifo(path: Path) -> None:
@@ -963,7 +963,7 @@ def test_a_sdist_is_checked_on_its_way_in(tmp_path: Path) -> None:
         builder._copy_checked(tmp_path / "a", tmp_path / "b", "0" * 64)
 
 
-# --- the scripts for the inside, run outside ---------------------------------------------------------------
+# --- the scripts for the inside, run outside ------------------------------------------------------
 
 
 class Place:

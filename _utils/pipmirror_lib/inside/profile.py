@@ -12,7 +12,6 @@ import tempfile
 from typing import Dict, List
 
 # Python 3.6 runs this.
-# ruff: noqa: PTH118, UP006, UP031, UP035, UP036
 
 BEGIN = "-----BEGIN PIPMIRROR PROFILE-----"
 END = "-----END PIPMIRROR PROFILE-----"

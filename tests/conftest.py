@@ -1,0 +1,31 @@
+"""What Salt and pytest-salt-factories need from a test session; nothing of pipmirror's own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# First: other Salt modules import it, and it does not stand being reached through them.
+import salt.utils.files  # noqa: F401
+
+from tests.support.salt import Minion
+
+# Salt collects what is logged before its own configuration is read; under pytest that moment never comes.
+for _handler in [handler for handler in logging.root.handlers if type(handler).__module__.startswith("salt.")]:
+    logging.root.removeHandler(_handler)
+
+
+@pytest.fixture(scope="session")
+def salt_factories_config(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Without a root directory of its own, a daemon under test would write to the machine's."""
+    return {"root_dir": str(tmp_path_factory.mktemp("salt")), "log_server_level": "warning"}
+
+
+@pytest.fixture
+def minion(tmp_path: Path) -> Iterator[Minion]:
+    """A masterless minion of this test's own, with an empty pillar."""
+    return Minion(tmp_path / "minion")
