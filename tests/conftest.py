@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,9 @@ from tests.support.salt import Minion
 for _handler in [handler for handler in logging.root.handlers if type(handler).__module__.startswith("salt.")]:
     logging.root.removeHandler(_handler)
 
+# Salt's import hook is of the kind that Python 3.4 deprecated; pytest asks every hook for `find_spec`.
+sys.meta_path[:] = [hook for hook in sys.meta_path if hasattr(hook, "find_spec")]
+
 
 @pytest.fixture(scope="session")
 def salt_factories_config(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
@@ -26,6 +29,6 @@ def salt_factories_config(tmp_path_factory: pytest.TempPathFactory) -> dict[str,
 
 
 @pytest.fixture
-def minion(tmp_path: Path) -> Iterator[Minion]:
+def minion(tmp_path: Path) -> Minion:
     """A masterless minion of this test's own, with an empty pillar."""
     return Minion(tmp_path / "minion")

@@ -18,7 +18,7 @@ from packaging.version import InvalidVersion, Version
 
 from pipmirror_lib.errors import WheelError
 from pipmirror_lib.profile import TargetProfile
-from pipmirror_lib.wheels import Metadata, WheelName, parse_name
+from pipmirror_lib.wheels import Metadata, WheelName, parse_name, parse_version
 
 # A name from a page becomes a path; the parsers that follow would let tags with slashes pass.
 _SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+!-]*")
@@ -87,7 +87,7 @@ def named(filename: str, project: NormalizedName) -> tuple[Version, WheelName | 
     for position, letter in enumerate(stem):
         if letter == "-" and canonicalize_name(stem[:position]) == project:
             try:
-                return Version(stem[position + 1 :]), None
+                return parse_version(stem[position + 1 :]), None
             except InvalidVersion:
                 continue
     return None
@@ -137,13 +137,30 @@ class Shelf:
         when no final release fits. (packaging 24.0, which Salt pins, lacks the last rule, so it is here.)
         PEP 592: a yanked file serves only a pin that nothing else can meet.
         """
-        fitting = [c for c in self.best_first if specifier.contains(c.version, prereleases=True)]
-        if not (prereleases or specifier.prereleases):
-            finals = [c for c in fitting if not c.version.is_prerelease]
-            fitting = finals or (fitting if prereleases is None else [])
-        if all(c.yanked is not None for c in fitting) and _is_pinned(specifier):
-            return iter(fitting)
-        return (c for c in fitting if c.yanked is None)
+        yanked: list[Candidate] = []
+        served = False
+        for candidate in self._fitting(specifier, prereleases):
+            if candidate.yanked is not None:
+                yanked.append(candidate)
+            else:
+                served = True
+                yield candidate
+        if not served and _is_pinned(specifier):
+            yield from yanked
+
+    def _fitting(self, specifier: SpecifierSet, prereleases: bool | None) -> Iterator[Candidate]:
+        """As far as it is asked only: mostly the very first version fits."""
+        every = bool(prereleases or specifier.prereleases)
+        held_back: list[Candidate] | None = []
+        for candidate in self.best_first:
+            if not every and candidate.version.is_prerelease:
+                if held_back is not None and specifier.contains(candidate.version, prereleases=True):
+                    held_back.append(candidate)
+            elif specifier.contains(candidate.version, prereleases=True):
+                held_back = None
+                yield candidate
+        if prereleases is None:
+            yield from held_back or ()
 
 
 def _is_pinned(specifier: SpecifierSet) -> bool:

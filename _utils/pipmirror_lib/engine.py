@@ -47,7 +47,7 @@ _MACHINES = {
 }
 _HARDENED_ENVIRONMENT = {
     "HOME": f"{SCRATCH}/home",
-    "TMPDIR": f"{SCRATCH}/tmp",
+    "TMPDIR": f"{SCRATCH}/tmp",  # noqa: S108
     "USER": "nobody",
     "LOGNAME": "nobody",
     "LANG": "C.UTF-8",
@@ -350,7 +350,7 @@ class Log:
 
     def __init__(self, path: Path | None) -> None:
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-        self._file = open(path, "w", encoding="utf-8") if path else None
+        self._file = open(path, "w", encoding="utf-8") if path else None  # noqa: SIM115
         self._head: list[str] = []
         self._tail: deque[str] = deque()
         self._room, self._tail_size, self._dropped = _HEAD_BYTES, 0, 0

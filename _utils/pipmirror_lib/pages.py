@@ -18,6 +18,7 @@ from pipmirror_lib.errors import PackageIndexError
 
 JSON_TYPE = "application/vnd.pypi.simple.v1+json"
 HTML_TYPE = "application/vnd.pypi.simple.v1+html"
+_SCHEMES = ("https://", "http://")
 ACCEPT = f"{JSON_TYPE}, {HTML_TYPE};q=0.2, text/html;q=0.1"
 
 
@@ -41,7 +42,7 @@ def bare(url: str) -> str:
 
 def _candidate(file: Mapping[str, Any], project: NormalizedName) -> Candidate | None:
     name = named(file["filename"], project)
-    if not name or urlsplit(file["url"]).scheme not in ("http", "https"):
+    if not name or not file["url"].startswith(_SCHEMES):
         return None
     return Candidate(
         project=project,
@@ -58,13 +59,18 @@ def _candidate(file: Mapping[str, Any], project: NormalizedName) -> Candidate | 
     )
 
 
+def _absolute(base: str, url: str) -> str:
+    """Joining is slow, and thousands of links of a page are absolute already."""
+    return url if url.startswith(_SCHEMES) else urljoin(base, url)
+
+
 def _from_json(page: Mapping[str, Any], url: str) -> Iterator[dict[str, Any]]:
     for file in page["files"]:
         yanked = file.get("yanked", False)
         metadata = file.get("core-metadata", file.get("dist-info-metadata", False))
         yield {
             "filename": str(file["filename"]),
-            "url": urljoin(url, str(file["url"])),
+            "url": _absolute(url, str(file["url"])),
             "sha256": str((file.get("hashes") or {}).get("sha256", "")).lower(),
             "size": file["size"] if isinstance(file.get("size"), int) else None,
             "requires_python": file.get("requires-python") or None,
@@ -92,7 +98,7 @@ def _from_html(page: str, url: str) -> Iterator[dict[str, Any]]:
     parser = _Anchors(url)
     parser.feed(page)
     for anchor in parser.found:
-        link, fragment = urldefrag(urljoin(parser.base, anchor["href"] or ""))
+        link, fragment = urldefrag(_absolute(parser.base, anchor["href"] or ""))
         algorithm, _, digest = fragment.partition("=")
         metadata = anchor.get("data-core-metadata", anchor.get("data-dist-info-metadata"))
         yield {

@@ -186,6 +186,8 @@ class _Provider(AbstractProvider[_Need, _Choice, _Key]):
         self.world = world
         self.deadline = time.monotonic() + world.question.timeout
         self.order = {need.key: number for number, root in reversed(list(enumerate(roots))) for need in _needs(root)}
+        # By identity, with the objects themselves, so that no identity is given to another one.
+        self._satisfied: dict[tuple[int, int], tuple[bool, _Need, Candidate]] = {}
         self.visits: Counter[NormalizedName] = Counter()
         self.conflicts: Counter[_Key] = Counter()
         self.promoted: set[_Key] = set()
@@ -257,7 +259,11 @@ class _Provider(AbstractProvider[_Need, _Choice, _Key]):
         return matches
 
     def is_satisfied_by(self, requirement: _Need, candidate: _Choice) -> bool:
-        return requirement.met_by(candidate.candidate)
+        # resolvelib asks the same again in every round.
+        key = (id(requirement), id(candidate.candidate))
+        if key not in self._satisfied:
+            self._satisfied[key] = requirement.met_by(candidate.candidate), requirement, candidate.candidate
+        return self._satisfied[key][0]
 
     def get_dependencies(self, candidate: _Choice) -> list[_Need]:
         wants = self.world.dependencies(candidate.candidate, candidate.extra)

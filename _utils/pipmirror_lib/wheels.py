@@ -18,7 +18,7 @@ from typing import IO, Any
 from installer.exceptions import InstallerError
 from installer.sources import WheelFile
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.tags import Tag
+from packaging.tags import Tag, parse_tag
 from packaging.utils import (
     BuildTag,
     InvalidWheelFilename,
@@ -84,12 +84,36 @@ def requirement(text: str) -> Requirement:
 
 @lru_cache(maxsize=65536)
 def parse_name(filename: str) -> WheelName:
-    """Read a wheel's file name; WheelError for what pip would skip (legacy versions among them)."""
+    """Read a wheel's file name; WheelError for what pip would skip (legacy versions among them).
+
+    packaging reads a template of the name; version and tags, which hundreds of files of a page share, are
+    read once each.
+    """
+    parts = filename.removesuffix(".whl").split("-")
+    if len(parts) not in (5, 6) or not filename.endswith(".whl"):
+        raise WheelError(f"{filename} is not a wheel's file name")
     try:
-        project, version, build, tags = parse_wheel_filename(filename)
+        project, build = _project_and_build("-".join([parts[0], "0", *parts[2:-3]]))
+        return WheelName(project, parse_version(parts[1]), build, _tags("-".join(parts[-3:])))
     except (InvalidWheelFilename, InvalidVersion) as error:
         raise WheelError(str(error)) from error
-    return WheelName(project, version, build, tags)
+
+
+@lru_cache(maxsize=8192)
+def _project_and_build(text: str) -> tuple[NormalizedName, BuildTag]:
+    project, _, build, _ = parse_wheel_filename(f"{text}-py3-none-any.whl")
+    return project, build
+
+
+@lru_cache(maxsize=65536)
+def parse_version(text: str) -> Version:
+    """Parse a version once; InvalidVersion for what PEP 440 does not know."""
+    return Version(text)
+
+
+@lru_cache(maxsize=16384)
+def _tags(text: str) -> frozenset[Tag]:
+    return parse_tag(text)
 
 
 def parse_metadata(content: bytes) -> Metadata:

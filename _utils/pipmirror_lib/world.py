@@ -104,13 +104,13 @@ class World:
         """The candidate that will probably be chosen, told from the page alone."""
         return next(iter(self._fitting(project, specifiers)), None)
 
-    def _fitting(self, project: NormalizedName, specifiers: Iterable[SpecifierSet]) -> list[Candidate]:
+    def _fitting(self, project: NormalizedName, specifiers: Iterable[SpecifierSet]) -> Iterable[Candidate]:
         combined = self.constraint(project)
         for specifier in specifiers:
             combined &= specifier
-        preferred = self.question.preferred.get(project, frozenset())
+        preferred = self.question.preferred.get(project)
         fitting = self.shelf(project).matching(combined, self.prereleases(project))
-        return sorted(fitting, key=lambda candidate: candidate.version not in preferred)
+        return sorted(fitting, key=lambda candidate: candidate.version not in preferred) if preferred else fitting
 
     def metadata(self, candidate: Candidate) -> Metadata | None:
         """The metadata, or None for a candidate that pip would discard."""

@@ -409,7 +409,8 @@ def members(wheel: Path | list[str]) -> list[str]:
 
 PROBE = """
 import os, socket, stat
-status = dict(line.split(":\\t", 1) for line in open("/proc/self/status").read().splitlines() if ":\\t" in line)
+lines = open("/proc/self/status").read().splitlines()
+status = dict(line.split(":\\t", 1) for line in lines if ":\\t" in line)
 assert "0" not in status["Uid"].split(), status["Uid"]
 assert "0" not in status["Gid"].split() and "0" not in status["Groups"].split()
 for kind in ("CapEff", "CapPrm", "CapInh", "CapBnd", "CapAmb"):
@@ -431,7 +432,8 @@ except OSError as error:
     print("no network:", error)
 else:
     raise SystemExit("connected")
-assert os.environ["HOME"].startswith("/pipmirror/scratch") and os.environ["TMPDIR"].startswith("/pipmirror/scratch")
+for name in ("HOME", "TMPDIR"):
+    assert os.environ[name].startswith("/pipmirror/scratch"), name
 assert os.environ["SOURCE_DATE_EPOCH"] == "315532800" and os.environ["LANG"] == "C.UTF-8"
 assert not [name for name in os.environ if name.startswith("PIP_")]
 script = os.path.join(os.environ["TMPDIR"], "runs")
@@ -519,7 +521,8 @@ def test_hostile_requires_are_refused(bench: Bench, tmp_path: Path) -> None:
 
 
 def test_a_deep_tree_is_removed(bench: Bench, tmp_path: Path) -> None:
-    code = "import os\nos.chdir(os.environ['TMPDIR'])\nfor _ in range(2500):\n    os.mkdir('d')\n    os.chdir('d')\n"
+    code = "import os\nos.chdir(os.environ['TMPDIR'])\n"
+    code += "for _ in range(2500):\n    os.mkdir('d')\n    os.chdir('d')\n"
     code += "os.chdir('/pipmirror/scratch/tmp')\nos._exit(3)"
     with pytest.raises(BuildError, match="exit code 3"):
         bench.build(dists.make_sdist(tmp_path, intree_backend=True, on_build=code))

@@ -1,7 +1,7 @@
 """Masterless minions: a configuration directory of their own, and this checkout's modules and state tree.
 
-    minion = Minion(tmp_path, {"target": "/srv/pip", ...})
-    assert minion.apply("pipmirror")["pipmirror-default-debian-bookworm"]["result"]
+minion = Minion(tmp_path, {"target": "/srv/pip", ...})
+assert minion.apply("pipmirror")["pipmirror-default-debian-bookworm"]["result"]
 """
 
 from __future__ import annotations

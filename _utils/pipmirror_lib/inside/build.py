@@ -20,6 +20,7 @@ import zipfile
 from typing import Any, Dict, List
 
 # Python 3.6 runs this.
+# ruff: noqa: B034, B904, S103, S202, UP006, UP031, UP035
 
 ROOT = os.environ.get("PIPMIRROR_ROOT", "/pipmirror")
 # As the sysexits: 64 asks for more build requirements, 65 means that the sdist itself is unusable.

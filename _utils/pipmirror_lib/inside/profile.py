@@ -3,6 +3,7 @@
 Runs inside a container, with the target's Python (3.6 or newer) and its pip.
 """
 
+import importlib
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import tempfile
 from typing import Dict, List
 
 # Python 3.6 runs this.
+# ruff: noqa: UP006, UP031, UP035
 
 BEGIN = "-----BEGIN PIPMIRROR PROFILE-----"
 END = "-----END PIPMIRROR PROFILE-----"
@@ -42,15 +44,18 @@ def markers() -> Dict[str, str]:
 
 def tags() -> List[str]:
     """The tags of wheels that pip would install here, best first."""
-    try:
-        from pip._internal.utils.compatibility_tags import get_supported
+    # pip's own function is internal and has moved twice: pip 20, 10 and 9.
+    for module in ("pip._internal.utils.compatibility_tags", "pip._internal.pep425tags", "pip.pep425tags"):
+        try:
+            supported = importlib.import_module(module).get_supported()
+        except (ImportError, AttributeError, TypeError):
+            continue
+        # Before pip 20, a tag was a tuple.
+        return ["-".join(tag) if isinstance(tag, tuple) else str(tag) for tag in supported]
+    # The library below it is what it calls.
+    from pip._vendor.packaging.tags import sys_tags
 
-        return [str(tag) for tag in get_supported()]
-    except Exception:
-        # pip's own function is internal, and may move; the library below it is what it calls.
-        from pip._vendor.packaging.tags import sys_tags
-
-        return [str(tag) for tag in sys_tags()]
+    return [str(tag) for tag in sys_tags()]
 
 
 def base_executable() -> str:

@@ -20,6 +20,7 @@ import time
 from typing import Any, Dict, List, Optional, Tuple
 
 # Python 3.6 runs this, in one thread.
+# ruff: noqa: PLW1509, UP006, UP031, UP035, UP045
 
 ROOT = os.environ.get("PIPMIRROR_ROOT", "/pipmirror")
 ONE_COMMAND = 60
