@@ -150,7 +150,7 @@ class Shelf:
 
     def _fitting(self, specifier: SpecifierSet, prereleases: bool | None) -> Iterator[Candidate]:
         """As far as it is asked only: mostly the very first version fits."""
-        every = bool(prereleases or specifier.prereleases)
+        every = bool(prereleases or _names_prerelease(specifier))
         held_back: list[Candidate] | None = []
         for candidate in self.best_first:
             if not every and candidate.version.is_prerelease:
@@ -165,3 +165,15 @@ class Shelf:
 
 def _is_pinned(specifier: SpecifierSet) -> bool:
     return any(one.operator == "===" or (one.operator == "==" and not one.version.endswith(".*")) for one in specifier)
+
+
+def _names_prerelease(specifier: SpecifierSet) -> bool:
+    """Whether it asks for prereleases by naming one; `<` and `>` count too, which older packaging left out."""
+    return any(_is_prerelease(one.version) for one in specifier if one.operator != "!=")
+
+
+def _is_prerelease(text: str) -> bool:
+    try:
+        return parse_version(text).is_prerelease
+    except InvalidVersion:  # `1.*`, or anything after `===`
+        return False

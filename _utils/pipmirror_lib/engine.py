@@ -12,6 +12,7 @@ import codecs
 import contextlib
 import os
 import re
+import socket
 import threading
 import time
 import uuid
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from docker import DockerClient
 
 LABEL = "org.pipmirror"
+OWNER_LABEL = f"{LABEL}.owner"
 SCRATCH = "/pipmirror/scratch"
 # The numbers, not the name: a minimal image need not know `nobody`.
 NOBODY = 65534
@@ -217,6 +219,15 @@ class Engine:
             self._remove(row["Id"])
         return [row["Id"] for row in rows]
 
+    def remove_abandoned(self) -> list[str]:
+        """Remove the containers of runs on this machine that were killed before they could; their ids."""
+        with _translated("list containers"):
+            rows = self._api.containers(all=True, filters={"label": _label_filter({LABEL: "1"})})
+        gone = [row["Id"] for row in rows if _is_gone(row.get("Labels", {}).get(OWNER_LABEL, ""))]
+        for container in gone:
+            self._remove(container)
+        return gone
+
     def run(self, spec: RunSpec) -> RunResult:
         """Run the command to its end, or to its time limit; the container is removed whatever happens."""
         with self.container(spec) as container:
@@ -245,7 +256,7 @@ class Engine:
             user=spec.user or (f"{NOBODY}:{NOBODY}" if spec.hardened else ""),
             environment=environment,
             working_dir=spec.working_dir or (SCRATCH if spec.hardened else None),
-            labels={**spec.labels, LABEL: "1"},
+            labels={**spec.labels, LABEL: "1", OWNER_LABEL: f"{socket.gethostname()}/{os.getpid()}"},
             host_config=self._host_config(spec),
             platform=oci_platform(spec.platform) or None,
             # The client's proxy settings may hold a password, which is none of strangers' code's business.
@@ -425,6 +436,21 @@ def give_away(directory: Path) -> Path:
     else:
         directory.chmod(0o777)
     return directory
+
+
+def _is_gone(owner: str) -> bool:
+    """Whether the process HOST/PID of this machine has ended; of others we cannot know."""
+    host, _, pid = owner.rpartition("/")
+    # On Windows, signal 0 would end it.
+    if os.name != "posix" or host != socket.gethostname() or not pid.isdecimal():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _mounts(spec: RunSpec) -> tuple[Mount, ...]:

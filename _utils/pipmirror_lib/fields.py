@@ -20,16 +20,16 @@ _FACTOR = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _MODE = re.compile(r"0?[0-7]{3,4}")
 
 
-def kind_of(value: object) -> str:
-    """Name a YAML value the way an administrator would."""
+def kind_of(value: object, *, secret: bool = False) -> str:
+    """Name a YAML value the way an administrator would; a secret one without what it holds."""
     if value is None:
         return "null"
     if isinstance(value, bool):
-        return f"the boolean {str(value).lower()}"
+        return "a boolean" if secret else f"the boolean {str(value).lower()}"
     if isinstance(value, (int, float)):
-        return f"the number {value}"
+        return "a number" if secret else f"the number {value}"
     if isinstance(value, str):
-        return f"the string {value!r}"
+        return "a string" if secret else f"the string {value!r}"
     if isinstance(value, Mapping):
         return "a mapping"
     if isinstance(value, Sequence):
@@ -38,16 +38,20 @@ def kind_of(value: object) -> str:
 
 
 class Fields:
-    """One mapping of the declaration, read key by key."""
+    """One mapping of the declaration, read key by key; of a `secret` one no fault tells a value."""
 
-    def __init__(self, values: object, place: str, faults: list[str]) -> None:
+    def __init__(self, values: object, place: str, faults: list[str], *, secret: bool = False) -> None:
         self.place = place
+        self.secret = secret
         self.faults = faults
         self.values: Mapping[str, Any] = {}
         if isinstance(values, Mapping):
             self.values = {str(key): value for key, value in values.items()}
         elif values is not None:
-            faults.append(f"{place}: must be a mapping, not {kind_of(values)}")
+            faults.append(f"{place}: must be a mapping, not {self._kind_of(values)}")
+
+    def _kind_of(self, value: object) -> str:
+        return kind_of(value, secret=self.secret)
 
     def at(self, key: str) -> str:
         return f"{self.place}:{key}"
@@ -72,7 +76,7 @@ class Fields:
             return default
         result = convert(value)
         if result is None:
-            self.fault(key, f"must be {wanted}, not {kind_of(value)}")
+            self.fault(key, f"must be {wanted}, not {self._kind_of(value)}")
             return default
         return result
 
@@ -130,7 +134,7 @@ class Fields:
                 found.append((place, value))
             else:
                 hint = "; quote it" if isinstance(value, (int, float)) else ""
-                self.faults.append(f"{place}: must be a string, not {kind_of(value)}{hint}")
+                self.faults.append(f"{place}: must be a string, not {self._kind_of(value)}{hint}")
         return found
 
     def items(self, key: str, wanted: str) -> Iterator[tuple[str, Any]]:
@@ -153,7 +157,7 @@ class Fields:
             for number, item in enumerate(value):
                 yield f"{place}[{number}]", item
         else:
-            self.faults.append(f"{place}: must be {wanted}, not {kind_of(value)}")
+            self.faults.append(f"{place}: must be {wanted}, not {self._kind_of(value)}")
 
 
 def seconds(value: object) -> int | None:

@@ -199,9 +199,10 @@ class PlatformSync:
                 admission.record["replaced"] = old["sha256"]
         self.directory.admit(manifest, admissions)
         for admission in admissions:
-            name = parse_name(admission.filename)
+            name, record = parse_name(admission.filename), manifest["wheels"][admission.filename]
             about = {"project": name.project, "version": str(name.version), "old": before.get(name.project, [])}
-            self.added[admission.filename] = {**manifest["wheels"][admission.filename], **about}
+            kept = {key: record[key] for key in ("origin", "sha256", "size", "replaced") if key in record}
+            self.added[admission.filename] = {**about, **kept}
         return problems + failed
 
     def _gather(self, locked: Lock, workshop: Workshop) -> tuple[list[Admission], list[str]]:

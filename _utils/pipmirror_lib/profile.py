@@ -16,7 +16,7 @@ from typing import Any
 from packaging.markers import Marker, UndefinedEnvironmentName
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.tags import Tag, parse_tag
-from packaging.version import Version
+from packaging.version import InvalidVersion, Version
 
 MARKER_VARIABLES = (
     *("implementation_name", "implementation_version", "os_name", "platform_machine"),
@@ -109,7 +109,7 @@ class TargetProfile:
         found = self._marker_cache.get(key)
         if found is None:
             try:
-                found = marker.evaluate({**self.markers, "extra": extra})
+                found = _evaluate(marker, {**self.markers, "extra": extra})
             except UndefinedEnvironmentName as error:
                 raise ValueError(str(error)) from error
             self._marker_cache[key] = found
@@ -118,3 +118,31 @@ class TargetProfile:
     @cached_property
     def _marker_cache(self) -> dict[tuple[str, str], bool]:
         return {}
+
+
+def _evaluate(marker: Marker, environment: dict[str, str]) -> bool:
+    """As pip: a kernel's release (`6.1.0-18-amd64`) is no version, and compares with one as false.
+
+    packaging 24.0, which Salt pins, raises instead, even where the rest of the marker has decided already.
+    """
+    try:
+        return marker.evaluate(environment)
+    except InvalidVersion:
+        return _holds(marker._markers, environment)
+
+
+def _holds(parts: Any, environment: dict[str, str]) -> bool:
+    """A marker's parts one by one: lists are parentheses, tuples comparisons."""
+    alternatives: list[list[bool]] = [[]]
+    for part in parts:
+        if part == "or":
+            alternatives.append([])
+        elif isinstance(part, list):
+            alternatives[-1].append(_holds(part, environment))
+        elif part != "and":
+            comparison = Marker(" ".join(word.serialize() for word in part))
+            try:
+                alternatives[-1].append(comparison.evaluate(environment))
+            except InvalidVersion:
+                alternatives[-1].append(False)
+    return any(all(group) for group in alternatives)

@@ -52,7 +52,11 @@ def resolve(question: Question, source: Source) -> Answer:
     faulty = {str(w.requirement): f"{w.requirement} names no project" for w in roots if w.requirement.url}
     if faulty:
         return Answer(missing=faulty)
-    absent: list[NormalizedName] = []
+    # A declared requirement that nothing meets settles the matter before anything is fetched or built for others.
+    source.prefetch(dict.fromkeys(root.project for root in roots), ())
+    absent = [root.project for root in roots if world.likely(root.project, [root.requirement.specifier]) is None]
+    if absent:
+        return Answer(missing=explain.failure(world, absent, []))
     try:
         closure, absent = _optimistic(world, roots)
         if closure is None:

@@ -54,15 +54,15 @@ class Platform:
 
 @dataclass(frozen=True)
 class Index:
-    """Where candidates come from. The password is kept out of every representation."""
+    """Where candidates come from. What may hold a password is kept out of every representation."""
 
-    url: str = ""
-    extra_urls: tuple[str, ...] = ()
+    url: str = field(default="", repr=False)
+    extra_urls: tuple[str, ...] = field(default=(), repr=False)
     username: str = ""
     password: str = field(default="", repr=False)
     ca_cert: str = ""
     trusted_hosts: tuple[str, ...] = ()
-    proxy: str = ""
+    proxy: str = field(default="", repr=False)
     retries: int = 4
     timeout: int = 30
 
@@ -206,7 +206,7 @@ def _mirror(name: str, read: Fields) -> Mirror:
         parallel=read.whole("parallel", 2),
         highstate=read.choice("highstate", "build", ("build", "report")),
         engine_sls=read.text("engine_sls", "docker"),
-        index=_index(Fields(read.values.get("index"), read.at("index"), read.faults)),
+        index=_index(Fields(read.values.get("index"), read.at("index"), read.faults, secret=True)),
         container=_container(Fields(read.values.get("container"), read.at("container"), read.faults)),
         files=_files(Fields(read.values.get("files"), read.at("files"), read.faults)),
         resolve_timeout=read.whole("resolve_timeout", 300),
@@ -247,6 +247,8 @@ def _platforms(read: Fields) -> tuple[Platform, ...]:
                 f"{place}:name: {platform.name!r} is the name of another platform; give it one of its own"
             )
         found[platform.name] = platform
+    if not found:
+        _sets(Fields(None, read.place, read.faults), read)  # for their faults; else each platform reads them
     for name in found:
         # One platform's directory inside another's would mix their pages and private files.
         for outer in found:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
 from pipmirror_lib import images
 from pipmirror_lib.engine import Engine
 from pipmirror_lib.settings import Platform
+
 from tests.support.localindex import LocalIndex
 from tests.support.site import IMAGE, Site
 

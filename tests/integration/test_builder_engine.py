@@ -219,6 +219,22 @@ def test_left_over_containers_are_found_by_label(engine: Engine) -> None:
     assert engine.remove_containers(label) == []
 
 
+def test_abandoned_containers_are_removed(engine: Engine) -> None:
+    """As a run leaves them that was killed at once."""
+    code = f"""if True:
+        import os, sys
+        from pipmirror_lib.engine import Engine, RunSpec
+        run = RunSpec({BASE!r}, ("/bin/sleep", "600"), name={MARK!r}, labels={{"{MARK}-abandoned": "1"}})
+        with Engine.connect().container(run) as container:
+            os._exit(0)
+        """
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    removed = engine.remove_abandoned()
+    assert len(removed) >= 1
+    assert engine.remove_containers({f"{MARK}-abandoned": "1"}) == []
+
+
 # --- base images ----------------------------------------------------------------------------------
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from pipmirror_lib.builder import REPOSITORY as BUILDERS
 from pipmirror_lib.engine import LABEL, Engine
+
 from tests.support.salt import NO_NETWORK
 from tests.support.site import PLATFORM, Site, stamps
 
@@ -103,7 +103,9 @@ def test_added_requirement_fetches_only_what_is_new(site: Site) -> None:
         "/files/delta-1.0-py3-none-any.whl",
         "/files/gamma-1.0-py3-none-any.whl",
     }
-    assert {"gamma", "delta"} <= set(site.state(answer)["changes"]) and "alpha" not in site.state(answer)["changes"]
+    changes = site.state(answer)["changes"]
+    assert {"gamma", "delta"} <= set(changes)
+    assert "alpha" not in changes
     after = site.stamps()
     assert {name for name in before if after.get(name) != before[name]} == {"simple/index.html", "simple/index.json"}
     site.check()
@@ -151,7 +153,7 @@ def test_changed_pre_command(site: Site, prepared_image: str) -> None:
     site.platform.update(name="changing", image=prepared_image, pre_command="true")
     site.good(site.apply())
     image, before = site.call("status").value["changing"]["image"], site.stamps("changing")
-    site.platform["pre_command"] = "touch /changed"
+    site.platform["pre_command"] = f"touch /{uuid.uuid4()}"
     test = site.state(site.apply("test=True"), "changing")
     assert test["result"] is None
     assert "pre_command" in test["comment"]

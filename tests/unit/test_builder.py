@@ -7,6 +7,7 @@ import io
 import json
 import os
 import runpy
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -526,7 +527,11 @@ class FakeApi:
         self.created: dict[str, Any] = {}
         self.hosted: dict[str, Any] = {}
         self.removed: list[str] = []
+        self.rows: list[dict[str, Any]] = []
         self.interrupt = interrupt
+
+    def containers(self, **_: Any) -> list[dict[str, Any]]:
+        return self.rows
 
     def info(self) -> dict[str, Any]:
         return {"NCPU": 1}
@@ -579,7 +584,7 @@ def test_a_hardened_run_is_hardened(tmp_path: Path) -> None:
     assert (api.created["entrypoint"], api.created["command"]) == ([""], ["python", "-I", "x.py"])
     assert api.created["user"] == "65534:65534"
     assert api.created["use_config_proxy"] is False
-    assert api.created["labels"] == {"org.pipmirror": "1"}
+    assert api.created["labels"]["org.pipmirror"] == "1"
     assert api.created["environment"]["TMPDIR"] == "/pipmirror/scratch/tmp"
     assert (tmp_path / "scratch/tmp").is_dir()
     expected = {
@@ -595,6 +600,17 @@ def test_a_hardened_run_is_hardened(tmp_path: Path) -> None:
     }
     assert {key: api.hosted[key] for key in expected} == expected
     assert api.removed == [api.created["name"]]
+
+
+def test_only_containers_of_dead_processes_are_abandoned() -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    owners = {"ours": os.getpid(), "init": 1, "dead": ended.pid}
+    labels = {name: {engine.OWNER_LABEL: f"{socket.gethostname()}/{pid}"} for name, pid in owners.items()}
+    labels |= {"elsewhere": {engine.OWNER_LABEL: f"other.invalid/{ended.pid}"}, "odd": {}}
+    api = FakeApi()
+    api.rows = [{"Id": name, "Labels": found} for name, found in labels.items()]
+    assert engine_with(api).remove_abandoned() == api.removed == ["dead"]
 
 
 @pytest.mark.parametrize("step", ["create", "start", "wait"])
@@ -772,7 +788,7 @@ def test_environment_works(tmp_path: Path) -> None:
         paths={**PATHS, "purelib": library, "platlib": library},
     )
     builder.make_environment(tmp_path / "env", own, [dists.make_wheel(tmp_path, "tool", "3.1")])
-    command = [tmp_path / "env/bin/python", "-I", "-c", "import tool; print(tool.__version__)"]
+    command = [str(tmp_path / "env/bin/python"), "-I", "-c", "import tool; print(tool.__version__)"]
     assert subprocess.check_output(command, text=True).strip() == "3.1"
 
 
@@ -978,7 +994,7 @@ class Place:
 
     def run(self, sdist: Path, **request: Any) -> subprocess.CompletedProcess[str]:
         (self.root / "in" / sdist.name).write_bytes(sdist.read_bytes())
-        facts = {"sdist": sdist.name, "backend": "intree", "backend_path": ["_backend"]}
+        facts: dict[str, Any] = {"sdist": sdist.name, "backend": "intree", "backend_path": ["_backend"]}
         facts |= {"have_requires": False, "have": [], **request}
         (self.root / "in/request.json").write_text(json.dumps(facts))
         environment = {

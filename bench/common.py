@@ -1,0 +1,200 @@
+"""What the benchmarks share: a work directory, declarations, interleaved rounds, and tables of ratios.
+
+A figure alone says little on a machine that does other things as well, so contenders take turns and what is
+reported is the ratio of their medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "_utils"), str(ROOT)]
+
+# Projects that many know, and that can live together; about 280 wheels on each of the suites below.
+PACKAGES = (
+    *("ansible", "ansible-lint", "requests", "flask", "django", "djangorestframework", "sqlalchemy", "alembic"),
+    *("celery", "boto3", "pandas", "scipy", "matplotlib", "scikit-learn", "jupyterlab", "pytest", "black", "mypy"),
+    *("sphinx", "fastapi", "aiohttp", "paramiko", "fabric", "docker", "kubernetes", "openstacksdk", "poetry"),
+    *("scrapy", "mkdocs-material", "streamlit"),
+)
+SUITES = ("bookworm", "bullseye", "trixie")
+# The comment makes the recipe ours: an image that somebody else makes from the same command, or removes, is another.
+PRE_COMMAND = "apt-get update && apt-get -y install python3-pip  # for pipmirror's benchmarks"
+SECRET_PLACE = "/run/pipmirror-ca.pem"
+
+
+@contextmanager
+def workspace() -> Iterator[Path]:
+    """A directory on disk that goes away, whatever is in it."""
+    work = Path(tempfile.mkdtemp(prefix="pipmirror-bench-"))
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def arguments(about: str | None, rounds: int) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=rounds, help="of every contender (default: %(default)s)")
+    return parser
+
+
+# -- measuring -----------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Sample:
+    """One measurement: seconds on the clock, and whatever the contender has to say of itself."""
+
+    seconds: float
+    about: Any = None
+
+
+def interleaved(rounds: int, contenders: Mapping[str, Callable[[], Any]]) -> dict[str, list[Sample]]:
+    """Let the contenders take turns, in changing order, so that a disturbance meets all of them."""
+    samples: dict[str, list[Sample]] = {name: [] for name in contenders}
+    for number in range(rounds):
+        order = list(contenders) if number % 2 == 0 else list(reversed(contenders))
+        for name in order:
+            began = time.perf_counter()
+            about = contenders[name]()
+            samples[name].append(Sample(time.perf_counter() - began, about))
+        said = ", ".join(f"{name} {samples[name][-1].seconds:.2f} s" for name in contenders)
+        print(f"round {number + 1}/{rounds}: {said} (load {os.getloadavg()[0]:.1f})", file=sys.stderr, flush=True)
+    return samples
+
+
+def median(samples: Sequence[Sample]) -> float:
+    return statistics.median(sample.seconds for sample in samples)
+
+
+def compare(title: str, samples: Mapping[str, Sequence[Sample]], baseline: str, bars: Mapping[str, float]) -> bool:
+    """Print medians and ratios to the baseline; True if every bar (an upper bound of a ratio) is kept."""
+    base = median(samples[baseline])
+    rows, good = [], True
+    for name, own in samples.items():
+        ratio, bar = median(own) / base, bars.get(name)
+        kept = bar is None or ratio <= bar
+        good = good and kept
+        verdict = "" if bar is None else f"<= {bar:g}: {'kept' if kept else 'MISSED'}"
+        seconds = sorted(sample.seconds for sample in own)
+        rows.append((name, f"{median(own):.3f}", f"{seconds[0]:.3f} - {seconds[-1]:.3f}", f"{ratio:.3f}", verdict))
+    table(title, ("", "median s", "range s", f"x {baseline}", "bar"), rows)
+    return good
+
+
+def table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    lines = [[str(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    print(f"\n{title}")
+    for line in lines:
+        cells = [cell.rjust(width) if number else cell.ljust(width) for number, (cell, width) in enumerate(zip(line, widths, strict=True))]
+        print("  " + "  ".join(cells).rstrip())
+
+
+def peak_memory() -> float:
+    """Of this process so far, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def in_child(script: str, *words: object) -> Any:
+    """Run a benchmark's own script again for one measurement, and read the JSON that it prints."""
+    command = [sys.executable, script, *map(str, words)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, env=environment())
+    if done.returncode:
+        sys.exit(f"{' '.join(command)} failed:\n{done.stdout}")
+    return json.loads(done.stdout)
+
+
+def environment() -> dict[str, str]:
+    """Ours without pip's settings: contenders ask the same index. Certificates stay."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PIP_") or name == "PIP_CERT"}
+    return {**kept, "PYTHONWARNINGS": "ignore"}
+
+
+# -- declarations --------------------------------------------------------------------------------------------
+
+
+def declaration(target: Path, suites: Sequence[str], packages: Sequence[str] = PACKAGES, **more: Any) -> dict[str, Any]:
+    """What a pillar would say under `pipmirror`."""
+    platforms = [{"image": f"debian:{suite}", "pre_command": PRE_COMMAND} for suite in suites]
+    return {"target": str(target), "packages": list(packages), "platforms": platforms, **more}
+
+
+class Salt:
+    """salt-call with the project's tuned configuration and a pillar of our own."""
+
+    def __init__(self, work: Path, pillar: Mapping[str, Any], sls: Mapping[str, str] | None = None) -> None:
+        self.config = work / "etc"
+        self._write("etc/minion", work, f"""\
+include: {ROOT}/etc/minion
+root_dir: {work}/root
+pillar_roots: {{base: [{work}/pillar]}}
+file_roots: {{base: [{ROOT}/salt, {work}/sls]}}
+""")
+        self._write("pillar/top.sls", work, "base: {'*': [declared]}\n")
+        self._write("pillar/declared.sls", work, f"#!json\n{json.dumps(pillar)}\n")
+        for name, text in (sls or {}).items():
+            self._write(f"sls/{name}.sls", work, text)
+
+    @staticmethod
+    def _write(name: str, work: Path, text: str) -> None:
+        path = work / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def command(self, *words: str) -> list[str]:
+        program = Path(sys.executable).parent / "salt-call"
+        return [str(program), "--local", "--config-dir", str(self.config), "-m", str(ROOT), "--out", "json", *words]
+
+    def call(self, *words: str) -> Any:
+        done = subprocess.run(
+            self.command(*words), capture_output=True, text=True, check=False, env=environment()
+        )
+        try:
+            answer = json.loads(done.stdout)["local"]
+        except (ValueError, KeyError, TypeError):
+            sys.exit(f"salt-call {' '.join(words)} failed:\n{done.stdout}{done.stderr}")
+        if done.returncode:
+            sys.exit(f"salt-call {' '.join(words)} returned {done.returncode}:\n{json.dumps(answer, indent=1)[:5000]}")
+        return answer
+
+
+# -- containers ----------------------------------------------------------------------------------------------
+
+
+def docker_run(image: str, mount: Path, *command: str) -> None:
+    """Run a command in a fresh container with network, a directory on /mnt and this machine's certificates."""
+    mount.mkdir(parents=True, exist_ok=True)
+    words = ["docker", "run", "--rm", "--volume", f"{mount}:/mnt"]
+    if certificates := os.environ.get("SSL_CERT_FILE"):
+        words += ["--volume", f"{certificates}:{SECRET_PLACE}:ro", "--env", f"PIP_CERT={SECRET_PLACE}"]
+    words += ["--entrypoint", command[0], image, *command[1:]]
+    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{' '.join(words)} failed:\n{done.stdout[-3000:]}")
+
+
+def remove_builder_images() -> None:
+    """Only those that these benchmarks have made."""
+    from hashlib import sha256
+
+    label = f"org.pipmirror.command={sha256(PRE_COMMAND.encode()).hexdigest()}"
+    found = subprocess.run(["docker", "images", "-q", "--filter", f"label={label}"], capture_output=True, text=True, check=True)
+    if images := sorted(set(found.stdout.split())):
+        subprocess.run(["docker", "rmi", "--force", *images], capture_output=True, check=False)
