@@ -8,7 +8,6 @@ https://docs.docker.com/reference/api/engine/
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import os
 import re
@@ -16,15 +15,16 @@ import socket
 import threading
 import time
 import uuid
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, final
+from typing import IO, TYPE_CHECKING, Any
 
 from pipmirror_lib import settings
+from pipmirror_lib.engine_faults import docker_errors, json_lines, raise_reported, translated, unreachable
 from pipmirror_lib.errors import EngineError, ImageError
+from pipmirror_lib.logs import Log
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -34,9 +34,6 @@ OWNER_LABEL = f"{LABEL}.owner"
 SCRATCH = "/pipmirror/scratch"
 # The numbers, not the name: a minimal image need not know `nobody`.
 NOBODY = 65534
-_HEAD_BYTES = 5 << 20
-_TAIL_BYTES = 64 << 10
-_START = "apply the docker state or start dockerd"
 _MACHINES = {
     "x86_64": "amd64",
     "aarch64": "arm64",
@@ -137,7 +134,7 @@ class Engine:
             client = docker.DockerClient(base_url=url, timeout=20) if url else docker.from_env(timeout=20)
             client.ping()
         except (docker.errors.DockerException, requests.RequestException, OSError, ValueError) as error:
-            raise EngineError(_unreachable(error, url)) from error
+            raise EngineError(unreachable(error, url)) from error
         # A commit or an import of a large image is silent until it is done.
         client.api.timeout = 1800
         return cls(client)
@@ -147,26 +144,24 @@ class Engine:
 
     def image(self, reference: str) -> ImageInfo | None:
         """The image of that name or id, or None."""
-        with _translated(f"image {reference}"):
+        with translated(f"image {reference}"):
             try:
                 return _info(self._api.inspect_image(reference))
-            except _docker_errors().ImageNotFound:
+            except docker_errors().ImageNotFound:
                 return None
 
     def find(self, labels: Mapping[str, str]) -> list[ImageInfo]:
         """All images that carry these labels, newest first."""
-        with _translated("list images"):
+        with translated("list images"):
             rows = self._api.images(filters={"label": _label_filter(labels)})
         found = [self.image(row["Id"]) for row in rows]
         return sorted((info for info in found if info), key=lambda info: info.created, reverse=True)
 
     def pull(self, reference: str, platform: str = "") -> ImageInfo:
         """Fetch an image from its registry; ImageError carries the engine's own words."""
-        with _translated(f"pull {reference}", ImageError):
-            lines = self._api.pull(
-                reference, stream=True, decode=True, platform=oci_platform(platform) or None
-            )
-            _raise_reported(lines)
+        with translated(f"pull {reference}", ImageError):
+            lines = self._api.pull(reference, stream=True, decode=True, platform=oci_platform(platform) or None)
+            raise_reported(lines)
         info = self.image(reference)
         if info is None:
             raise ImageError(f"pull {reference}: the engine reports success, yet has no such image")
@@ -189,13 +184,13 @@ class Engine:
             # The reason for not calling the SDK's import_image: it cannot say which platform.
             params["platform"] = oci_platform(platform)
         api = self._api
-        with contextlib.ExitStack() as stack, _translated(f"import {repository}:{tag}", ImageError):
+        with contextlib.ExitStack() as stack, translated(f"import {repository}:{tag}", ImageError):
             stream = stack.enter_context(open(source, "rb")) if isinstance(source, Path) else source
             url = f"{api.base_url}/v{api.api_version}/images/create"
             chunks = iter(lambda: stream.read(1 << 20), b"")
             headers = {"Content-Type": "application/x-tar"}
             response = api.post(url, params=params, data=chunks, headers=headers, timeout=api.timeout)
-            _raise_reported(_json_lines(response.text))
+            raise_reported(json_lines(response.text))
         info = self.image(f"{repository}:{tag}")
         if info is None:
             raise ImageError(f"import {repository}:{tag}: the engine reports success, yet has no such image")
@@ -203,17 +198,17 @@ class Engine:
 
     def remove_image(self, reference: str) -> bool:
         """Remove an image; False where it was gone already, EngineError where a container uses it."""
-        with _translated(f"remove image {reference}"):
+        with translated(f"remove image {reference}"):
             try:
                 self._api.remove_image(reference)
-            except _docker_errors().ImageNotFound:
+            except docker_errors().ImageNotFound:
                 return False
         return True
 
     def remove_containers(self, labels: Mapping[str, str]) -> list[str]:
         """Remove what a killed run left behind: our containers with these labels, even running; their ids."""
         wanted = _label_filter({LABEL: "1", **labels})
-        with _translated("list containers"):
+        with translated("list containers"):
             rows = self._api.containers(all=True, filters={"label": wanted})
         for row in rows:
             self._remove(row["Id"])
@@ -221,7 +216,7 @@ class Engine:
 
     def remove_abandoned(self) -> list[str]:
         """Remove the containers of runs on this machine that were killed before they could; their ids."""
-        with _translated("list containers"):
+        with translated("list containers"):
             rows = self._api.containers(all=True, filters={"label": _label_filter({LABEL: "1"})})
         gone = [row["Id"] for row in rows if _is_gone(row.get("Labels", {}).get(OWNER_LABEL, ""))]
         for container in gone:
@@ -239,7 +234,7 @@ class Engine:
         # The name is ours, so that we can remove it even if we are interrupted before its id arrives.
         name = f"pipmirror-{re.sub('[^a-zA-Z0-9_.-]+', '-', spec.name)}-{uuid.uuid4().hex[:12]}"
         try:
-            with _translated(f"create a container of {spec.image}"):
+            with translated(f"create a container of {spec.image}"):
                 self._create(name, spec)
             yield Running(self._api, name, spec)
         finally:
@@ -293,12 +288,12 @@ class Engine:
         return self._cpus
 
     def _remove(self, name: str) -> None:
-        with _translated(f"remove container {name}"):
+        with translated(f"remove container {name}"):
             try:
                 self._api.remove_container(name, v=True, force=True)
-            except _docker_errors().NotFound:
+            except docker_errors().NotFound:
                 return
-            except _docker_errors().APIError as error:
+            except docker_errors().APIError as error:
                 # 409: somebody else is removing it already.
                 if error.status_code != 409:
                     raise
@@ -315,22 +310,22 @@ class Running:
     def finish(self) -> RunResult:
         """Start it, copy its output into the log as it comes, and wait for its end."""
         with Log(self._spec.log_path) as log:
-            with _translated(f"start {self._spec.command[0]} in {self._spec.image}"):
+            with translated(f"start {self._spec.command[0]} in {self._spec.image}"):
                 # Attached before the start, or the first lines are lost.
                 stream = self._api.attach(self._name, stream=True, logs=False)
                 copier = threading.Thread(target=_copy, args=(stream, log), daemon=True)
                 copier.start()
                 self._api.start(self._name)
-            with _translated(f"wait for {self._spec.command[0]} in {self._spec.image}"):
+            with translated(f"wait for {self._spec.command[0]} in {self._spec.image}"):
                 timed_out = self._wait()
             copier.join(timeout=30)
-            with _translated("inspect a container"):
+            with translated("inspect a container"):
                 state = self._api.inspect_container(self._name)["State"]
         return RunResult(int(state["ExitCode"]), log.text, timed_out, bool(state.get("OOMKilled")))
 
     def commit(self, repository: str, tag: str, labels: Mapping[str, str]) -> str:
         """Keep the file system as an image; its id."""
-        with _translated(f"commit {repository}:{tag}"):
+        with translated(f"commit {repository}:{tag}"):
             # Whoever starts the image by hand wants a shell, not our command once more.
             changes, conf = ['CMD ["/bin/sh"]'], {"Labels": dict(labels)}
             row = self._api.commit(self._name, repository, tag, changes=changes, conf=conf)
@@ -349,76 +344,10 @@ class Running:
                 self._api.inspect_container(self._name)
             else:
                 return False
-        with contextlib.suppress(_docker_errors().APIError):
+        with contextlib.suppress(docker_errors().APIError):
             self._api.kill(self._name)
         self._api.wait(self._name, timeout=60)
         return True
-
-
-@final
-class Log:
-    """Output of strangers' code, made harmless and bounded: its beginning, and its last lines."""
-
-    def __init__(self, path: Path | None) -> None:
-        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-        self._file = open(path, "w", encoding="utf-8") if path else None  # noqa: SIM115
-        self._head: list[str] = []
-        self._tail: deque[str] = deque()
-        self._room, self._tail_size, self._dropped = _HEAD_BYTES, 0, 0
-        self._lock = threading.Lock()
-        self._closed = False
-
-    def __enter__(self) -> Log:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._closed = True
-            if self._tail:
-                self._put(f"\n[pipmirror: {self._dropped} characters left out]\n" + "".join(self._tail))
-            if self._file:
-                self._file.close()
-
-    @property
-    def text(self) -> str:
-        return "".join(self._head)
-
-    def write(self, data: bytes) -> None:
-        text = harmless(self._decode(data))
-        with self._lock:
-            if self._closed:
-                return
-            kept, rest = text[: self._room], text[self._room :]
-            self._room -= len(kept)
-            if kept:
-                self._put(kept)
-            if rest:
-                self._keep_last(rest)
-
-    def _put(self, text: str) -> None:
-        self._head.append(text)
-        if self._file:
-            self._file.write(text)
-            self._file.flush()
-
-    def _keep_last(self, text: str) -> None:
-        self._tail.append(text)
-        self._tail_size += len(text)
-        while self._tail_size - len(self._tail[0]) > _TAIL_BYTES:
-            gone = len(self._tail.popleft())
-            self._tail_size -= gone
-            self._dropped += gone
-
-
-_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
-# All of C0 but tab and newline, DEL and C1, and what reorders or breaks lines in a viewer of Unicode text.
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
-
-
-def harmless(text: str) -> str:
-    """Text without what could steer a terminal or forge a line."""
-    text = _ESCAPE.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
-    return _CONTROL.sub("", text)
 
 
 def oci_platform(architecture: str) -> str:
@@ -493,54 +422,3 @@ def _label_filter(labels: Mapping[str, str]) -> list[str]:
 
 def _quoted(value: str) -> str:
     return '"' + re.sub(r'(["\\$])', r"\\\1", value) + '"'
-
-
-def _json_lines(text: str) -> Iterator[Mapping[str, Any]]:
-    import json
-
-    for line in text.splitlines():
-        if line.strip():
-            yield json.loads(line)
-
-
-def _raise_reported(lines: Iterable[Mapping[str, Any]]) -> None:
-    """What fails before the engine's headers are sent is a `message`, after them an `error`."""
-    for line in lines:
-        if fault := line.get("error") or line.get("message"):
-            raise _docker_errors().DockerException(str(fault))
-
-
-def _docker_errors() -> Any:
-    import docker.errors
-
-    return docker.errors
-
-
-@contextlib.contextmanager
-def _translated(doing: str, kind: Callable[[str], EngineError] = EngineError) -> Iterator[None]:
-    """Every error of the SDK, or of its transport, in one line."""
-    import requests
-
-    try:
-        yield
-    except _docker_errors().ImageNotFound as error:
-        raise ImageError(f"{doing}: {_first_line(error)}") from error
-    except (_docker_errors().DockerException, requests.RequestException) as error:
-        raise kind(f"{doing}: {_first_line(error)}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(getattr(error, "explanation", None) or error).strip()
-    return harmless(text).split("\n", 1)[0] or type(error).__name__
-
-
-def _unreachable(error: BaseException, url: str) -> str:
-    text = str(error)
-    where = f"the container engine at {url or os.environ.get('DOCKER_HOST') or 'its usual socket'}"
-    if "PermissionError" in text or "Permission denied" in text:
-        return f"{where} refuses this user; run as root or join the group docker"
-    if "FileNotFoundError" in text or "No such file" in text:
-        return f"{where} does not exist; {_START}"
-    if "ConnectionRefusedError" in text or "Connection refused" in text:
-        return f"{where} is not running; {_START}"
-    return f"{where} does not answer ({_first_line(error)}); {_START}"

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import IO, cast
 
 from pipmirror_lib import settings
-from pipmirror_lib.engine import LABEL, Engine, ImageInfo, harmless, oci_platform
+from pipmirror_lib.engine import LABEL, Engine, ImageInfo, oci_platform
 from pipmirror_lib.errors import EngineError, ImageError
+from pipmirror_lib.logs import harmless
 
 Progress = Callable[[str], None]
 
@@ -124,9 +125,7 @@ def _fits(info: ImageInfo, architecture: str) -> bool:
     return not wanted or info.architecture == wanted or info.architecture.startswith(wanted + "/")
 
 
-def _pulled_or_made(
-    engine: Engine, platform: settings.Platform, workdir: Path, progress: Progress
-) -> BaseImage:
+def _pulled_or_made(engine: Engine, platform: settings.Platform, workdir: Path, progress: Progress) -> BaseImage:
     progress(f"{platform.name}: pulling {platform.image}")
     try:
         return BaseImage(engine.pull(platform.image, platform.architecture).id, "registry")
@@ -142,9 +141,7 @@ def _pulled_or_made(
     return _debootstrapped(engine, platform, workdir, progress)
 
 
-def _debootstrapped(
-    engine: Engine, platform: settings.Platform, workdir: Path, progress: Progress
-) -> BaseImage:
+def _debootstrapped(engine: Engine, platform: settings.Platform, workdir: Path, progress: Progress) -> BaseImage:
     known = suite_of(platform.image)
     if known is None:
         raise ImageError(
@@ -187,12 +184,8 @@ def _bootstrap(
     if code:
         text = harmless(log_path.read_text("utf-8", "replace"))
         lines = [line.strip() for line in text.splitlines() if line.strip()]
-        reason = next(
-            (line for line in reversed(lines) if line.startswith("E:")), lines[-1] if lines else "no output"
-        )
-        raise ImageError(
-            f"image {platform.image}: debootstrap {suite} failed ({reason}); its log is {log_path}"
-        )
+        reason = next((line for line in reversed(lines) if line.startswith("E:")), lines[-1] if lines else "no output")
+        raise ImageError(f"image {platform.image}: debootstrap {suite} failed ({reason}); its log is {log_path}")
     policy = root / "usr/sbin/policy-rc.d"
     policy.write_text(_POLICY)
     policy.chmod(0o755)
@@ -221,9 +214,7 @@ def _import(engine: Engine, platform: settings.Platform, suite: str, root: Path)
 def _discard(root: Path) -> None:
     """Remove the tree, but never through what debootstrap left mounted: it may be the host's own /proc."""
     for point in reversed(_mounted_below(root)):
-        subprocess.run(
-            ["umount", "--", str(point)], stdin=subprocess.DEVNULL, capture_output=True, check=False
-        )
+        subprocess.run(["umount", "--", str(point)], stdin=subprocess.DEVNULL, capture_output=True, check=False)
     left = _mounted_below(root)
     if left:
         raise ImageError(f"{left[0]} is still mounted; unmount it and remove {root}")

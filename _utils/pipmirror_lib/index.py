@@ -238,7 +238,7 @@ class IndexSource:
 
     @staticmethod
     def _same(present: Candidate | None, offered: Candidate) -> Candidate:
-        """The wheel that lies there: files of an index never change, but one built here gives way to the index's own."""
+        """The wheel that lies there: an index's files never change, and only one built here gives way to them."""
         if present is None or (present.built and present.sha256 != offered.sha256):
             return offered
         return replace(offered, path=present.path, built=present.built)

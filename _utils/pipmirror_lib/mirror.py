@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -59,6 +60,7 @@ class PlatformDirectory:
         self.published_path = self.private / "published.json"
         self.logs = self.private / "logs"
         self.staging = self.private / "staging"
+        self.work = self.private / "work"
 
     @classmethod
     def of(cls, mirror: Mirror, name: str) -> PlatformDirectory:
@@ -97,7 +99,7 @@ class PlatformDirectory:
                     directory.mkdir(parents=True)
                     self.own(directory, self.files.dir_mode)
             (self.target / PRIVATE).mkdir(mode=0o700, exist_ok=True)
-            for directory in (self.private, self.logs, self.staging):
+            for directory in (self.private, self.logs, self.staging, self.work):
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise MirrorError(f"cannot write below {self.target}: {error.strerror} ({error.filename})") from error
@@ -208,9 +210,12 @@ class PlatformDirectory:
                 promised[filename] = record
         if self.journal_path.exists():
             self._settle(manifest, promised)
-        if self.staging.is_dir():
-            shutil.rmtree(self.staging)
+        discard(self.staging)
         self.staging.mkdir(mode=0o700)
+        # Logs of the last run stay; what its containers left beside them goes.
+        for path in self.work.iterdir() if self.work.is_dir() else ():
+            if path.is_dir():
+                discard(path)
         return sorted(promised)
 
     def stage(self, source: Path, filename: str) -> Path:
@@ -275,6 +280,17 @@ def write_atomically(path: Path, content: bytes, *, mode: int = 0o600, durable: 
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise MirrorError(f"cannot write {path}: {error.strerror}") from error
+
+
+def discard(path: Path) -> None:
+    """Remove a tree that strangers may have built, however deep."""
+    try:
+        shutil.rmtree(path)
+    except FileNotFoundError:
+        return
+    except RecursionError:
+        # Python's own removal recurses; a hostile build nests directories by the thousand.
+        subprocess.run(["rm", "-rf", "--", str(path)], check=True, stdin=subprocess.DEVNULL)
 
 
 def downloads(target: Path) -> Path:

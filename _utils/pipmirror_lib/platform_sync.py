@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipmirror_lib import builder, local, lock, plan
+from pipmirror_lib import builder, local, lock, plan, proof
 from pipmirror_lib.builder import BuilderImage
 from pipmirror_lib.candidates import Candidate
 from pipmirror_lib.engine import Engine
@@ -87,7 +87,9 @@ class PlatformSync:
         self.directory.create()
         with self._locked():
             manifest = self._recovered()
-            self._tidy(manifest, self._plan())
+            planned = self._tidy(manifest, self._plan())
+            if plan.VERIFY in planned.due:
+                return ["not published: the sets were not verified; run pipmirror.sync or pipmirror.verify"]
             self._publish(manifest)
         return []
 
@@ -115,7 +117,10 @@ class PlatformSync:
 
     @cached_property
     def engine(self) -> Engine:
-        return Engine.connect(self.mirror.container.engine_url)
+        engine = Engine.connect(self.mirror.container.engine_url)
+        if abandoned := engine.remove_abandoned():
+            self.notes.append(f"removed {len(abandoned)} containers that a killed run had left")
+        return engine
 
     @cached_property
     def image(self) -> BuilderImage:
@@ -144,7 +149,7 @@ class PlatformSync:
             self.engine,
             self.platform,
             limits,
-            workdir=self.directory.staging,
+            workdir=self.directory.work,
             rebuild_after=self.mirror.rebuild_after,
             force=force,
             progress=self.run.progress,
@@ -152,7 +157,7 @@ class PlatformSync:
         known = self.directory.profile()
         if known is None or known.image != image.id:
             self.progress("asking the target for its profile")
-            profile = builder.profile(self.engine, image, self.platform, limits, workdir=self.directory.staging)
+            profile = builder.profile(self.engine, image, self.platform, limits, workdir=self.directory.work)
             self.directory.save(self.directory.profile_path, profile.to_json())
             self.details["profile"] = _summary(profile)
         self.details["image"] = {"id": image.id, "source": image.base_source, "reused": image.reused}
@@ -262,19 +267,19 @@ class PlatformSync:
             self._remember(verified={"closure": plan.closure_digest(planned), "at": now(), "sets": proofs})
         return problems
 
-    def _install(self, requirements: list[str]) -> builder.VerifyOutcome:
+    def _install(self, requirements: list[str]) -> proof.VerifyOutcome:
         image = self.image
         if self.platform.verify_command:
             image = builder.prepare(
                 self.engine,
                 self.platform,
                 self.mirror.container,
-                workdir=self.directory.staging,
+                workdir=self.directory.work,
                 rebuild_after=self.mirror.rebuild_after,
                 command=self.platform.verify_command,
                 progress=self.run.progress,
             )
-        return builder.verify(
+        return proof.verify(
             self.engine,
             image,
             self.platform,
@@ -283,7 +288,7 @@ class PlatformSync:
             constraints=self._constraints(),
             prereleases=self.mirror.prereleases is True,
             limits=self.mirror.container,
-            workdir=self.directory.staging,
+            workdir=self.directory.work,
         )
 
     def _constraints(self) -> list[str]:

@@ -161,13 +161,14 @@ def wheels(mirror: Mirror, name: str | None) -> dict[str, dict[str, Report]]:
 
 
 def drift(mirror: Mirror, name: str | None) -> dict[str, dict[str, list[str]]]:
-    """{platform: pages that a publish would write and remove}; platforms that were never synced have none."""
+    """{platform: pages that a publish would write and remove}; platforms that may not be published yet have none."""
     from pipmirror_lib import publish
 
     found = {}
     for platform in mirror.selected(name):
         directory = PlatformDirectory.of(mirror, platform.name)
-        if directory.manifest_path.is_file():
+        # What was not proved to install is not published; why it was not, is for `sync` to say.
+        if directory.manifest_path.is_file() and plan.VERIFY not in plan.make(mirror, platform, directory).due:
             changed, gone = publish.drift(directory, directory.manifest()["wheels"])
             removed = sorted(str(page.relative_to(directory.public)) for page in gone)
             found[platform.name] = {"written": sorted(changed), "removed": removed}

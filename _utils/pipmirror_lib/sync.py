@@ -73,7 +73,7 @@ def _guarded(one: PlatformSync, act: Callable[[PlatformSync], list[str]]) -> Res
     except PipmirrorError as error:
         problems = [str(error)]
     except OSError as error:
-        problems = [f"{error.strerror}: {error.filename}"]
+        problems = [f"{error.strerror or error}: {error.filename or one.mirror.target}"]
     except Exception as error:  # one platform's bug must not take the others' work along
         log.exception("pipmirror: %s", one.platform.name)
         problems = [f"internal error, see the minion's log: {type(error).__name__}: {error}"]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from pipmirror_lib import builder, resolve
+from pipmirror_lib import builder, builds, resolve
 from pipmirror_lib.candidates import Candidate
 from pipmirror_lib.engine import Engine
 from pipmirror_lib.errors import BuildError, MirrorError, WheelError
@@ -81,7 +81,7 @@ class Workshop:
             needed = self._build_requirements(candidate, asked)
             shutil.rmtree(workdir, ignore_errors=True)
             workdir.mkdir(mode=0o700)
-            request = builder.BuildRequest(
+            request = builds.BuildRequest(
                 sdist=sdist.path,
                 sha256=sdist.sha256,
                 project=candidate.project,
@@ -92,7 +92,7 @@ class Workshop:
                 have_requires=False,
                 network=candidate.project in self.mirror.container.build_network,
             )
-            outcome = builder.build(
+            outcome = builds.build(
                 self.engine(), self.image(), self.profile, request, self.mirror.container, workdir=workdir, log_path=log
             )
             if isinstance(outcome, Path):

@@ -20,8 +20,9 @@ from typing import Any
 import pytest
 from packaging.utils import canonicalize_name, parse_sdist_filename
 from packaging.version import Version
-from pipmirror_lib import builder, images
-from pipmirror_lib.builder import BuilderImage, BuildRequest
+from pipmirror_lib import builder, builds, images, proof, sdists
+from pipmirror_lib.builder import BuilderImage
+from pipmirror_lib.builds import BuildRequest
 from pipmirror_lib.engine import LABEL, Engine, Mount, RunSpec
 from pipmirror_lib.errors import BuilderError, BuildError, EngineError, ImageError, VerifyError
 from pipmirror_lib.profile import TargetProfile
@@ -157,9 +158,7 @@ def test_a_run_ends_at_its_memory_limit(engine: Engine) -> None:
 
 def test_a_run_has_a_process_limit(engine: Engine) -> None:
     limits = dataclasses.replace(LIMITS, pids=8)
-    result = engine.run(
-        spec("/bin/sh", "-c", "for i in 1 2 3 4 5 6 7 8 9; do sleep 1 & done; wait", limits=limits)
-    )
+    result = engine.run(spec("/bin/sh", "-c", "for i in 1 2 3 4 5 6 7 8 9; do sleep 1 & done; wait", limits=limits))
     assert result.exit_code
     assert "fork" in result.log
 
@@ -241,9 +240,7 @@ def test_abandoned_containers_are_removed(engine: Engine) -> None:
 def test_no_registry_in_reach_is_told_apart(engine: Engine, tmp_path: Path) -> None:
     """A port where nobody listens stands in for a registry that is out of reach."""
     missing = Platform(name="x", image="localhost:1/nothing:1", sets=())
-    with pytest.raises(
-        ImageError, match=r"localhost:1/nothing:1 is not on this machine, and no registry is in reach"
-    ):
+    with pytest.raises(ImageError, match=r"localhost:1/nothing:1 is not on this machine, and no registry is in reach"):
         images.ensure(engine, missing, tmp_path, ignore)
     with pytest.raises(ImageError) as caught:
         images.ensure(engine, dataclasses.replace(missing, image_source="registry"), tmp_path, ignore)
@@ -306,9 +303,7 @@ def test_prepare_uses_bash_where_there_is_one(engine: Engine, tmp_path: Path) ->
 
 def test_a_failing_command(engine: Engine, tmp_path: Path) -> None:
     failing = dataclasses.replace(platform("failing", "echo hello; echo E: no luck >&2; exit 3"), image=BASE)
-    with pytest.raises(
-        BuilderError, match=r"failed with exit code 3: E: no luck; its log is .*prepare-builder\.log"
-    ):
+    with pytest.raises(BuilderError, match=r"failed with exit code 3: E: no luck; its log is .*prepare-builder\.log"):
         builder.prepare(engine, failing, LIMITS, workdir=tmp_path, rebuild_after=0, progress=ignore)
     assert engine.find({f"{LABEL}.platform": failing.name}) == []
 
@@ -351,9 +346,7 @@ def check_profile(suite: str, found: TargetProfile, image: BuilderImage) -> None
 
 
 def test_no_pip_says_so(engine: Engine, image: BuilderImage, bookworm: Platform, tmp_path: Path) -> None:
-    remove = spec(
-        "/bin/sh", "-c", "rm -rf /usr/lib/python3/dist-packages/pip*", image=image.id, hardened=False
-    )
+    remove = spec("/bin/sh", "-c", "rm -rf /usr/lib/python3/dist-packages/pip*", image=image.id, hardened=False)
     with engine.container(remove) as container:
         assert container.finish().exit_code == 0
         made = container.commit("pipmirror-test", f"{MARK}-nopip", {MARK: "1"})
@@ -365,9 +358,7 @@ def test_no_pip_says_so(engine: Engine, image: BuilderImage, bookworm: Platform,
         engine.remove_image(made)
 
 
-def test_no_interpreter_says_so(
-    engine: Engine, image: BuilderImage, bookworm: Platform, tmp_path: Path
-) -> None:
+def test_no_interpreter_says_so(engine: Engine, image: BuilderImage, bookworm: Platform, tmp_path: Path) -> None:
     other = dataclasses.replace(bookworm, python="python3.99")
     with pytest.raises(BuilderError, match=r"the image has no python3\.99; install it in pre_command"):
         builder.profile(engine, image, other, LIMITS, workdir=tmp_path)
@@ -386,7 +377,7 @@ class Bench:
     root: Path
 
     def build(self, sdist: Path, limits: Container = LIMITS, **request: Any) -> Path | list[str]:
-        system = builder.read_build_system(sdist)
+        system = sdists.read_build_system(sdist)
         name, version = parse_sdist_filename(sdist.name)
         facts: dict[str, Any] = {
             "sdist": sdist,
@@ -397,7 +388,7 @@ class Bench:
             "backend_path": system.backend_path,
             "wheels": (),
         }
-        return builder.build(
+        return builds.build(
             self.engine,
             self.image,
             self.profile,
@@ -587,8 +578,8 @@ def wheels(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def verify(engine: Engine, image: BuilderImage, bookworm: Platform, wheels: Path, tmp_path: Path) -> Any:
-    def run(*requirements: str, **options: Any) -> builder.VerifyOutcome:
-        return builder.verify(
+    def run(*requirements: str, **options: Any) -> proof.VerifyOutcome:
+        return proof.verify(
             engine,
             image,
             bookworm,
@@ -606,8 +597,8 @@ def test_verify_installs_and_runs(verify: Any, tmp_path: Path) -> None:
     outcome = verify("demo", "crashes")
     assert outcome.installed == (("crashes", "1.0"), ("demo", "1.0"), ("dep", "2.0"))
     assert outcome.pip.split("+")[0] == "23.0.1"
-    assert outcome.ran["demo"] == builder.Ran("demo --version", True, "demo 1.0")
-    assert outcome.ran["crashes"] == builder.Ran("import crashes", False, "RuntimeError: boom")
+    assert outcome.ran["demo"] == proof.Ran("demo --version", True, "demo 1.0")
+    assert outcome.ran["crashes"] == proof.Ran("import crashes", False, "RuntimeError: boom")
     assert 0 < outcome.seconds < 60
     assert "Successfully installed" in outcome.log.read_text()
     assert [path.name for path in (tmp_path / "work").iterdir()] == ["verify.log"]

@@ -12,10 +12,11 @@ from tests.support.site import PLATFORM, Site
 pytestmark = pytest.mark.integration
 
 PWNED = Path("/tmp/pipmirror-pwned")
+HOSTILE = [f"x; touch {PWNED}", f"$(touch {PWNED})", f"x`touch {PWNED}`", f"alpha && touch {PWNED}"]
 SHAPES = [
     "alpha >= 0.5 , < 2",
     'beta<2; python_version >= "3" and sys_platform == "linux"',
-    "gamma[Some_Extra] ~= 1.0",
+    "gamma[Extra] ~= 1.0",
     "nothere; python_version < '3'",
     "Delta.Dotted==1.*",
     "epsilon!=1.0",
@@ -25,7 +26,7 @@ SHAPES = [
 
 
 def test_every_shape_of_requirement(site: Site) -> None:
-    site.wheel("gamma", "1.2", extras={"some-extra": ["theta>=1"]})
+    site.wheel("gamma", "1.2", extras={"extra": ["theta>=1"]})
     site.wheel("gamma", "2.0")
     site.wheel("theta")
     for name in ("Delta.Dotted", "epsilon", "zeta", "eta"):
@@ -111,12 +112,15 @@ def test_verify_tells_what_does_not_install(site: Site) -> None:
     assert "alpha" in state["comment"]
     assert not (site.public() / "simple" / "alpha").exists(), "what does not install is not published"
     assert answer.code != 0
+    assert site.call("publish").code != 0
+    assert not (site.public() / "simple" / "alpha").exists()
 
 
 def test_installed_from_the_published_index(site: Site) -> None:
     """The target's pip, in a container without network, from the pages; and flat, as with the role's directory."""
     site.good(site.apply())
     image = site.call("status").value[PLATFORM]["image"]
+    docker = ["docker", "run", "--rm", "--network", "none", "-v", f"{site.public()}:/mirror:ro", image]
     for source in ("--index-url file:///mirror/simple/", "--no-index --find-links /mirror"):
         install = f"pip install --break-system-packages {source} alpha && python3 -c 'import alpha, beta'"
         done = subprocess.run(

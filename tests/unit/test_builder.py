@@ -21,11 +21,13 @@ from typing import Any
 import pytest
 from packaging.utils import canonicalize_name
 from packaging.version import Version
-from pipmirror_lib import builder, engine, images, inside
-from pipmirror_lib.builder import BuildRequest, BuildSystem, read_build_system, read_pkg_info
-from pipmirror_lib.engine import ImageInfo, Log, RunResult, RunSpec, harmless
+from pipmirror_lib import builder, builds, engine, engine_faults, images, inside, logs, proof, sdists, workplace
+from pipmirror_lib.builds import BuildRequest
+from pipmirror_lib.engine import ImageInfo, RunResult, RunSpec
 from pipmirror_lib.errors import BuilderError, BuildError, EngineError, ImageError, VerifyError
+from pipmirror_lib.logs import Log, harmless
 from pipmirror_lib.profile import TargetProfile
+from pipmirror_lib.sdists import BuildSystem, read_build_system, read_pkg_info
 from pipmirror_lib.settings import Container, Platform
 
 from tests.support import dists
@@ -95,9 +97,7 @@ class FakeEngine:
 
     def add(self, id: str, name: str = "", age: int = 0, **labels: str) -> ImageInfo:
         made = datetime.now(timezone.utc) - timedelta(seconds=age)
-        info = ImageInfo(
-            f"sha256:{id}", {key.replace("_", "."): v for key, v in labels.items()}, made, "amd64"
-        )
+        info = ImageInfo(f"sha256:{id}", {key.replace("_", "."): v for key, v in labels.items()}, made, "amd64")
         self.images[info.id] = info
         if name:
             self.images[name] = info
@@ -303,17 +303,13 @@ def test_an_answer_is_not_out_of_reach(message: str) -> None:
     assert not images.out_of_reach(message)
 
 
-def ensure(
-    fake: Any, workdir: Path, source: str, image: str = "debian:trixie", **options: Any
-) -> images.BaseImage:
+def ensure(fake: Any, workdir: Path, source: str, image: str = "debian:trixie", **options: Any) -> images.BaseImage:
     platform = dataclasses.replace(PLATFORM, image=image, image_source=source)
     return images.ensure(fake, platform, workdir, ignore, **options)
 
 
 def test_local_only_names_the_options(fake: FakeEngine, tmp_path: Path) -> None:
-    with pytest.raises(
-        ImageError, match=r"debian:trixie is not on this machine.*docker load.*registry.*debootstrap"
-    ):
+    with pytest.raises(ImageError, match=r"debian:trixie is not on this machine.*docker load.*registry.*debootstrap"):
         ensure(fake, tmp_path, "local")
     assert ensure(fake, tmp_path, "local", "debian:bookworm") == images.BaseImage("sha256:base", "local")
 
@@ -370,9 +366,7 @@ def test_auto_makes_the_image_where_no_registry_is_in_reach(
     assert ensure(fake, tmp_path / "work", "auto", "debian:12-slim").source == "debootstrap", "as remembered"
 
 
-def test_auto_makes_nothing_where_the_registry_says_no(
-    fake: FakeEngine, tmp_path: Path, debootstrap: Path
-) -> None:
+def test_auto_makes_nothing_where_the_registry_says_no(fake: FakeEngine, tmp_path: Path, debootstrap: Path) -> None:
     fake.pull_error = "manifest unknown"
     with pytest.raises(ImageError, match="manifest unknown"):
         ensure(fake, tmp_path, "auto")
@@ -411,9 +405,7 @@ def test_a_failing_debootstrap_leaves_nothing_but_its_log(
     assert [path.name for path in work.iterdir()] == ["debootstrap-trixie.log"]
 
 
-def test_missing_debootstrap_says_so(
-    fake: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_debootstrap_says_so(fake: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ImageError, match="not installed; install the package"):
         ensure(fake, tmp_path, "debootstrap")
@@ -506,9 +498,7 @@ def test_connect_says_what_to_do(url: str, message: str) -> None:
 
 
 def test_permission_is_another_matter() -> None:
-    text = engine._unreachable(
-        Exception("('Connection aborted.', PermissionError(13, 'Permission denied'))"), ""
-    )
+    text = engine_faults.unreachable(Exception("('Connection aborted.', PermissionError(13, 'Permission denied'))"), "")
     assert "run as root or join the group docker" in text
 
 
@@ -576,9 +566,7 @@ def engine_with(api: FakeApi) -> engine.Engine:
 def test_a_hardened_run_is_hardened(tmp_path: Path) -> None:
     api = FakeApi()
     limits = Container(memory=1 << 30, pids=99, cpus=8.0)
-    spec = RunSpec(
-        "image", ("python", "-I", "x.py"), limits=limits, scratch=tmp_path / "scratch", groups=(7,)
-    )
+    spec = RunSpec("image", ("python", "-I", "x.py"), limits=limits, scratch=tmp_path / "scratch", groups=(7,))
     result = engine_with(api).run(spec)
     assert result == RunResult(3, "hello\n", False, True)
     assert (api.created["entrypoint"], api.created["command"]) == ([""], ["python", "-I", "x.py"])
@@ -740,7 +728,7 @@ def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_archive_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(builder, "_UNPACKED", 1 << 20)
+    monkeypatch.setattr(sdists, "_UNPACKED", 1 << 20)
     path = tar(tmp_path / "a-1.tar.gz", {"a-1/zeros": bytes(2 << 20), "a-1/PKG-INFO": ""})
     with pytest.raises(BuildError, match="too many members, or too large"):
         read_pkg_info(path)
@@ -759,7 +747,7 @@ def test_environment_is_a_virtual_environment(tmp_path: Path) -> None:
     previous = os.umask(0o077)
     try:
         wheel = dists.make_wheel(tmp_path, "tool", entry_points={"tool": "tool:main"})
-        builder.make_environment(tmp_path / "env", PROFILE, [wheel])
+        builds.make_environment(tmp_path / "env", PROFILE, [wheel])
     finally:
         os.umask(previous)
     env = tmp_path / "env"
@@ -787,7 +775,7 @@ def test_environment_works(tmp_path: Path) -> None:
         base_executable=os.path.realpath(getattr(sys, "_base_executable", sys.executable)),
         paths={**PATHS, "purelib": library, "platlib": library},
     )
-    builder.make_environment(tmp_path / "env", own, [dists.make_wheel(tmp_path, "tool", "3.1")])
+    builds.make_environment(tmp_path / "env", own, [dists.make_wheel(tmp_path, "tool", "3.1")])
     command = [str(tmp_path / "env/bin/python"), "-I", "-c", "import tool; print(tool.__version__)"]
     assert subprocess.check_output(command, text=True).strip() == "3.1"
 
@@ -800,7 +788,7 @@ def test_a_wheel_does_not_write_through_the_interpreter_link(tmp_path: Path) -> 
         "evil",
         files={"evil-1.0.data/scripts/python": "#!python\n", "evil-1.0.data/scripts/python3": "x"},
     )
-    builder.make_environment(tmp_path / "env", profile, [wheel, wheel])
+    builds.make_environment(tmp_path / "env", profile, [wheel, wheel])
     assert not outside.exists()
     assert (tmp_path / "env/bin/python").readlink() == outside
 
@@ -820,20 +808,20 @@ def test_a_wheel_does_not_write_through_the_interpreter_link(tmp_path: Path) -> 
 def test_a_bad_wheel_is_refused(tmp_path: Path, options: dict[str, Any]) -> None:
     wheel = dists.make_wheel(tmp_path / "in", "evil", **options)
     with pytest.raises(BuildError, match="cannot become part of a build environment"):
-        builder.make_environment(tmp_path / "x" / "env", PROFILE, [wheel])
+        builds.make_environment(tmp_path / "x" / "env", PROFILE, [wheel])
     assert not list(tmp_path.rglob("climbs.py"))
 
 
 @pytest.mark.parametrize("path", ["", "/usr/lib", "../lib", "lib/../../x"])
 def test_a_profile_that_leads_out_is_refused(tmp_path: Path, path: str) -> None:
     with pytest.raises(BuildError, match="leads out of the environment"):
-        builder.make_environment(tmp_path, dataclasses.replace(PROFILE, paths={**PATHS, "purelib": path}), [])
+        builds.make_environment(tmp_path, dataclasses.replace(PROFILE, paths={**PATHS, "purelib": path}), [])
 
 
 @pytest.mark.parametrize("executable", ["", "python3", "/usr/bin/python\nhome = /evil"])
 def test_a_profile_without_an_interpreter_is_refused(tmp_path: Path, executable: str) -> None:
     with pytest.raises(BuildError, match="not an absolute path"):
-        builder.make_environment(tmp_path, dataclasses.replace(PROFILE, base_executable=executable), [])
+        builds.make_environment(tmp_path, dataclasses.replace(PROFILE, base_executable=executable), [])
 
 
 # --- what a build leaves behind -------------------------------------------------------------------
@@ -864,28 +852,28 @@ def test_hostile_requires_are_refused(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "requires.json"
     HOSTILE[kind](path)
     with pytest.raises(BuildError, match="demo 1: the build backend asks for invalid requirements"):
-        builder.read_requires(path, "demo 1")
+        builds.read_requires(path, "demo 1")
 
 
 def test_requires_are_read(tmp_path: Path) -> None:
     path = tmp_path / "requires.json"
     path.write_text('["wheel", "cython <3", "x; os_name == \'nt\'"]')
-    assert builder.read_requires(path, "demo 1") == ["wheel", "cython<3", 'x; os_name == "nt"']
+    assert builds.read_requires(path, "demo 1") == ["wheel", "cython<3", 'x; os_name == "nt"']
 
 
 def test_exactly_one_wheel(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="exactly one wheel, not none"):
-        builder._only_wheel(tmp_path, "demo 1", tmp_path / "log")
+        builds._only_wheel(tmp_path, "demo 1", tmp_path / "log")
     first = tmp_path / "a-1-py3-none-any.whl"
     first.symlink_to("/etc/hostname")
     with pytest.raises(BuildError, match="exactly one wheel"):
-        builder._only_wheel(tmp_path, "demo 1", tmp_path / "log")
+        builds._only_wheel(tmp_path, "demo 1", tmp_path / "log")
     first.unlink()
     first.write_bytes(b"")
-    assert builder._only_wheel(tmp_path, "demo 1", tmp_path / "log") == first
+    assert builds._only_wheel(tmp_path, "demo 1", tmp_path / "log") == first
     (tmp_path / "b\x1b[2J.whl").mkdir()
     with pytest.raises(BuildError) as caught:
-        builder._only_wheel(tmp_path, "demo 1", tmp_path / "log")
+        builds._only_wheel(tmp_path, "demo 1", tmp_path / "log")
     assert "\x1b" not in str(caught.value)
 
 
@@ -897,9 +885,9 @@ def request_with(*wheels: str) -> BuildRequest:
 def test_unmet_requirements() -> None:
     request = request_with("setuptools-65.0-py3-none-any.whl", "Cython-3.0a1-py3-none-any.whl")
     asked = ["Setuptools>=40", "cython>=3.0a0", "tomli; python_version < '3.9'"]
-    assert builder._unmet(asked, request, PROFILE) == []
+    assert builds._unmet(asked, request, PROFILE) == []
     asked = ["setuptools>=70", "wheel", "tomli; python_version < '3.11'"]
-    assert builder._unmet(asked, request, PROFILE) == [
+    assert builds._unmet(asked, request, PROFILE) == [
         "setuptools>=70",
         "wheel",
         'tomli; python_version < "3.11"',
@@ -919,20 +907,20 @@ def test_unmet_requirements() -> None:
     ],
 )
 def test_a_failed_build_says_what_to_try(log: str, reason: str) -> None:
-    assert reason in builder._build_end(RunResult(1, log, False, False), Container())
+    assert reason in builds._build_end(RunResult(1, log, False, False), Container())
 
 
 def test_limits_are_named() -> None:
     limits = Container(memory=512 << 20, timeout=60)
-    assert "60 seconds (container:timeout)" in builder._build_end(RunResult(137, "", True, False), limits)
-    assert "512 MiB (container:memory)" in builder._build_end(RunResult(137, "", False, True), limits)
+    assert "60 seconds (container:timeout)" in builds._build_end(RunResult(137, "", True, False), limits)
+    assert "512 MiB (container:memory)" in builds._build_end(RunResult(137, "", False, True), limits)
 
 
 def test_the_reason_is_one_short_line() -> None:
     log = "Collecting\nValueError: bad\n\x1b[31mmore " + "x" * 1000 + "\npipmirror: made it\n"
-    assert builder._reason(log) == "ValueError: bad"
-    assert builder._reason("") == "no output"
-    assert len(builder._reason("y" * 1000)) <= 300
+    assert logs.reason(log) == "ValueError: bad"
+    assert logs.reason("") == "no output"
+    assert len(logs.reason("y" * 1000)) <= 300
 
 
 def test_a_tree_of_any_depth_is_removed(tmp_path: Path) -> None:
@@ -946,9 +934,9 @@ def test_a_tree_of_any_depth_is_removed(tmp_path: Path) -> None:
             os.chdir("d")
     finally:
         os.chdir(here)
-    builder.discard(root)
+    workplace.discard(root)
     assert not root.exists()
-    builder.discard(root)
+    workplace.discard(root)
 
 
 @pytest.mark.parametrize(
@@ -957,15 +945,13 @@ def test_a_tree_of_any_depth_is_removed(tmp_path: Path) -> None:
 def test_a_forged_result_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "result.json").write_text(text)
     with pytest.raises(VerifyError, match="cannot be read"):
-        builder._outcome(tmp_path / "result.json", set(), 1.0, tmp_path / "log")
+        proof._outcome(tmp_path / "result.json", set(), 1.0, tmp_path / "log")
 
 
 def test_a_result_is_cleaned(tmp_path: Path) -> None:
     rows = {"demo": {"command": "demo", "ok": 1, "output": "\x1b[31m" + "x" * 999}, "other": {}}
-    (tmp_path / "result.json").write_text(
-        json.dumps({"installed": [["demo", "1"]], "ran": rows, "pip": "23"})
-    )
-    outcome = builder._outcome(tmp_path / "result.json", {canonicalize_name("demo")}, 1.0, tmp_path / "log")
+    (tmp_path / "result.json").write_text(json.dumps({"installed": [["demo", "1"]], "ran": rows, "pip": "23"}))
+    outcome = proof._outcome(tmp_path / "result.json", {canonicalize_name("demo")}, 1.0, tmp_path / "log")
     assert outcome.installed == (("demo", "1"),)
     assert list(outcome.ran) == ["demo"]
     assert outcome.ran["demo"].ok is False
@@ -976,7 +962,7 @@ def test_a_result_is_cleaned(tmp_path: Path) -> None:
 def test_a_sdist_is_checked_on_its_way_in(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"content")
     with pytest.raises(BuildError, match="fetch it again"):
-        builder._copy_checked(tmp_path / "a", tmp_path / "b", "0" * 64)
+        workplace.copy_checked(tmp_path / "a", tmp_path / "b", "0" * 64)
 
 
 # --- the scripts for the inside, run outside ------------------------------------------------------

@@ -135,9 +135,7 @@ def hook(call: Dict[str, Any]) -> None:
     try:
         module = import_module(module_name)
     except ImportError as error:
-        sys.exit(
-            "%s: the build backend %s cannot be imported: %s" % (type(error).__name__, call["backend"], error)
-        )
+        sys.exit("%s: the build backend %s cannot be imported: %s" % (type(error).__name__, call["backend"], error))
     if call["backend_path"]:
         origin = os.path.realpath(getattr(module, "__file__", None) or "")
         if not any(origin.startswith(path + os.sep) for path in call["backend_path"]):

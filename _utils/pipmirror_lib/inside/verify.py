@@ -120,14 +120,10 @@ def first_module(directory: str) -> Optional[str]:
     files = [path.split("/") for path in installed_files(directory)]
     packages = [parts[0] for parts in files if len(parts) == 2 and parts[1] == "__init__.py"]
     modules = [
-        re.sub(r"(\.abi3|\.cpython-[^.]*|\.pypy[^.]*)?\.(py|so)$", "", parts[0])
-        for parts in files
-        if len(parts) == 1
+        re.sub(r"(\.abi3|\.cpython-[^.]*|\.pypy[^.]*)?\.(py|so)$", "", parts[0]) for parts in files if len(parts) == 1
     ]
     for name in declared + packages + modules:
-        if name.replace("/", ".").isidentifier() and (
-            name in packages or name in modules or name in declared
-        ):
+        if name.replace("/", ".").isidentifier() and (name in packages or name in modules or name in declared):
             return name
     return None
 

@@ -1,0 +1,64 @@
+"""Every error of the docker SDK, or of its transport, in one line that says what to do."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from pipmirror_lib.errors import EngineError, ImageError
+from pipmirror_lib.logs import harmless
+
+_START = "apply the docker state or start dockerd"
+
+
+def json_lines(text: str) -> Iterator[Mapping[str, Any]]:
+    import json
+
+    for line in text.splitlines():
+        if line.strip():
+            yield json.loads(line)
+
+
+def raise_reported(lines: Iterable[Mapping[str, Any]]) -> None:
+    """What fails before the engine's headers are sent is a `message`, after them an `error`."""
+    for line in lines:
+        if fault := line.get("error") or line.get("message"):
+            raise docker_errors().DockerException(str(fault))
+
+
+def docker_errors() -> Any:
+    import docker.errors
+
+    return docker.errors
+
+
+@contextlib.contextmanager
+def translated(doing: str, kind: Callable[[str], EngineError] = EngineError) -> Iterator[None]:
+    """Every error of the SDK, or of its transport, in one line."""
+    import requests
+
+    try:
+        yield
+    except docker_errors().ImageNotFound as error:
+        raise ImageError(f"{doing}: {first_line(error)}") from error
+    except (docker_errors().DockerException, requests.RequestException) as error:
+        raise kind(f"{doing}: {first_line(error)}") from error
+
+
+def first_line(error: BaseException) -> str:
+    text = str(getattr(error, "explanation", None) or error).strip()
+    return harmless(text).split("\n", 1)[0] or type(error).__name__
+
+
+def unreachable(error: BaseException, url: str) -> str:
+    text = str(error)
+    where = f"the container engine at {url or os.environ.get('DOCKER_HOST') or 'its usual socket'}"
+    if "PermissionError" in text or "Permission denied" in text:
+        return f"{where} refuses this user; run as root or join the group docker"
+    if "FileNotFoundError" in text or "No such file" in text:
+        return f"{where} does not exist; {_START}"
+    if "ConnectionRefusedError" in text or "Connection refused" in text:
+        return f"{where} is not running; {_START}"
+    return f"{where} does not answer ({first_line(error)}); {_START}"

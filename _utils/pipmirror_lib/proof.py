@@ -1,0 +1,111 @@
+"""The proof that a set installs: the target's own pip, in a container without network, from the mirror alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import NormalizedName, canonicalize_name
+
+from pipmirror_lib import inside, settings
+from pipmirror_lib.builder import BuilderImage
+from pipmirror_lib.engine import Engine, Mount, RunResult
+from pipmirror_lib.errors import VerifyError
+from pipmirror_lib.logs import reason, short
+from pipmirror_lib.workplace import Workplace, read_untrusted, run_python
+
+_RESULT_SIZE = 4 << 20
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What became of running a root project's command; informative only."""
+
+    command: str
+    ok: bool
+    output: str
+
+
+@dataclass(frozen=True)
+class VerifyOutcome:
+    """A set that the target's own pip has installed without network."""
+
+    installed: tuple[tuple[str, str], ...]
+    ran: Mapping[str, Ran]
+    pip: str
+    seconds: float
+    log: Path
+
+
+def verify(
+    engine: Engine,
+    image: BuilderImage,
+    platform: settings.Platform,
+    *,
+    wheels: Path,
+    requirements: Sequence[str],
+    constraints: Sequence[str] = (),
+    prereleases: bool = False,
+    limits: settings.Container,
+    workdir: Path,
+) -> VerifyOutcome:
+    """Install the set from these wheels alone, with the target's own pip; VerifyError if pip will not."""
+    start, log_path = time.monotonic(), workdir / "verify.log"
+    projects = [canonicalize_name(Requirement(text).name) for text in requirements]
+    request = {
+        "requirements": list(requirements),
+        "constraints": list(constraints),
+        "prereleases": prereleases,
+    }
+    with Workplace(workdir / "verify", keep_out=False) as place:
+        place.put("verify.py", inside.source("verify"))
+        place.put("request.json", json.dumps({**request, "projects": list(dict.fromkeys(projects))}))
+        spec = place.spec(
+            image.id, platform.python, "verify.py", limits, log_path=log_path, name=f"verify-{platform.name}"
+        )
+        mounts = (*spec.mounts, Mount(wheels, "/pipmirror/wheels"))
+        # The mirror's files may be for a group of readers only.
+        groups = (wheels.stat().st_gid,)
+        result = run_python(engine, dataclasses.replace(spec, mounts=mounts, groups=groups), platform, "verify_command")
+        if result.exit_code or result.timed_out:
+            raise VerifyError(_verify_failure(platform, requirements, result, limits, log_path))
+        return _outcome(place.out / "result.json", set(projects), time.monotonic() - start, log_path)
+
+
+def _verify_failure(
+    platform: settings.Platform,
+    requirements: Sequence[str],
+    result: RunResult,
+    limits: settings.Container,
+    log_path: Path,
+) -> str:
+    # The first error names the requirement; the ones after it comment.
+    errors = (line for line in result.log.splitlines() if line.startswith("ERROR:"))
+    why = short(next(errors, "") or reason(result.log))
+    if result.timed_out:
+        why = f"no end within {limits.timeout} seconds (container:timeout)"
+    elif result.oom_killed:
+        why = f"out of memory at {limits.memory >> 20} MiB (container:memory)"
+    wanted = short(", ".join(requirements))
+    return f"{platform.name}: {wanted} does not install without network: {why}; pip's log is {log_path}"
+
+
+def _outcome(path: Path, projects: set[NormalizedName], seconds: float, log_path: Path) -> VerifyOutcome:
+    try:
+        data = json.loads(read_untrusted(path, _RESULT_SIZE))
+        installed = tuple((short(str(name)), short(str(version))) for name, version in data["installed"])
+        ran = {
+            project: Ran(short(str(row["command"])), row["ok"] is True, short(str(row["output"])))
+            for project, row in data["ran"].items()
+            if project in projects
+        }
+        return VerifyOutcome(installed, ran, short(str(data["pip"])), seconds, log_path)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise VerifyError(
+            f"the result of an install cannot be read ({short(str(error))}); its log is {log_path}"
+        ) from error

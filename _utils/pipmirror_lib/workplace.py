@@ -1,0 +1,104 @@
+"""The directories of one hardened run, and the suspicious reading of what it leaves there."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from pathlib import Path
+from typing import final
+
+from pipmirror_lib import settings
+from pipmirror_lib.engine import Engine, Mount, RunResult, RunSpec, give_away
+from pipmirror_lib.errors import BuilderError, BuildError, EngineError
+from pipmirror_lib.mirror import discard
+
+
+@final
+class Workplace:
+    """The directories of one hardened run, removed at its end, but for what came out where that is kept."""
+
+    def __init__(self, root: Path, *, keep_out: bool = True) -> None:
+        self.root = root.resolve()
+        self._keep_out = keep_out
+        self.environment, self.inputs, self.out, self.scratch = (
+            self.root / name for name in ("env", "in", "out", "scratch")
+        )
+
+    def __enter__(self) -> Workplace:
+        for path in (self.environment, self.inputs, self.out, self.scratch):
+            discard(path)
+        # Outsiders have no business here: what lies below is written by strangers.
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.inputs.mkdir()
+        self.inputs.chmod(0o755)
+        give_away(self.out)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for path in (self.environment, self.inputs, self.scratch):
+            discard(path)
+        if not self._keep_out:
+            discard(self.root)
+
+    def put(self, name: str, text: str) -> None:
+        (self.inputs / name).write_text(text, encoding="utf-8")
+        (self.inputs / name).chmod(0o644)
+
+    def spec(
+        self, image: str, python: str, script: str, limits: settings.Container, *, log_path: Path, name: str
+    ) -> RunSpec:
+        return RunSpec(
+            image=image,
+            # Isolated: neither the image's PYTHON… variables nor the script's own directory.
+            command=(python, "-I", f"/pipmirror/in/{script}"),
+            mounts=(Mount(self.inputs, "/pipmirror/in"), Mount(self.out, "/pipmirror/out", read_only=False)),
+            limits=limits,
+            scratch=self.scratch,
+            log_path=log_path,
+            name=name,
+        )
+
+
+def read_untrusted(path: Path, limit: int) -> bytes:
+    # A link could lead to a secret, and opening a pipe would wait for a writer that never comes.
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    with open(os.open(path, flags), "rb") as stream:
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise ValueError(f"{path.name} is not a regular file")
+        content = stream.read(limit + 1)
+    if len(content) > limit:
+        raise ValueError(f"{path.name} is larger than {limit} bytes")
+    return content
+
+
+def copy_checked(source: Path, target: Path, sha256: str) -> None:
+    digest = hashlib.sha256()
+    with open(source, "rb") as reader, open(target, "wb") as writer:
+        while chunk := reader.read(1 << 20):
+            digest.update(chunk)
+            writer.write(chunk)
+    target.chmod(0o644)
+    if digest.hexdigest() != sha256:
+        raise BuildError(f"{source.name}: its sha256 is {digest.hexdigest()}, not {sha256}; fetch it again")
+
+
+def make_readable(directory: Path) -> None:
+    """Let an unprivileged user read it, whatever our own umask is."""
+    for path in (directory, *directory.rglob("*")):
+        if path.is_dir() and not path.is_symlink():
+            path.chmod(0o755)
+        elif path.is_file() and not path.is_symlink():
+            path.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
+
+
+def run_python(engine: Engine, spec: RunSpec, platform: settings.Platform, setting: str) -> RunResult:
+    try:
+        return engine.run(spec)
+    except EngineError as error:
+        if not re.search(r"executable file not found|no such file or directory", str(error)):
+            raise
+        raise BuilderError(
+            f"{platform.name}: the image has no {platform.python}; install it in {setting}, or set python"
+        ) from error
