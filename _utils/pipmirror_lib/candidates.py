@@ -59,7 +59,9 @@ class Candidate:
 
 
 class Source(Protocol):
-    """Where candidates come from: the directory, the index, or both."""
+    """Where candidates come from: the directory, the index, or both; `where` says it to people."""
+
+    where: str
 
     def files(self, project: NormalizedName) -> Sequence[Candidate]:
         """Every file of a project, in any order; empty where the project is unknown."""

@@ -75,7 +75,7 @@ def nothing_serves(world: World, name: NormalizedName) -> str:
         return f"{name} is wanted from a URL by {urls[0].parent}; nothing but that URL would do"
     shelf, profile = world.shelf(name), world.question.profile
     if not shelf.best_first and not any(shelf.rejected.values()):
-        return f"{name}: nothing of that name"
+        return f"{name}: nothing of that name {world.source.where}"
     combined = world.constraint(name)
     for want in wants:
         combined &= want.requirement.specifier

@@ -207,6 +207,8 @@ class IndexSource:
     `build` makes the wheel of an sdist and tells its metadata; None (a plan) takes such a project as it is.
     """
 
+    where = "on the index"
+
     def __init__(
         self,
         index: Index,

@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ CACHE_FORMAT = 1
 @dataclass
 class LocalSource:
     """The wheels of one directory; `broken` says which of them pip could not use, and why."""
+
+    where = "in the mirror"
 
     by_project: dict[NormalizedName, list[Candidate]] = field(default_factory=dict)
     metadata_of: dict[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -58,7 +61,11 @@ def scan(
     except OSError as error:
         raise MirrorError(f"cannot read {directory}: {error.strerror}") from error
     for entry in found:
-        stat = entry.stat()
+        try:
+            stat = entry.stat()
+        except OSError as error:  # a link to nowhere, or gone since we looked
+            source.broken[entry.name] = f"{entry.name} cannot be read: {error.strerror}"
+            continue
         key = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
         old = known.get(entry.name)
         entries[entry.name] = old if old and old[:3] == key else [*key, _inspect(Path(entry.path))]
@@ -109,17 +116,19 @@ def _load(cache: Path | None) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     fits = isinstance(data, dict) and data.get("format") == CACHE_FORMAT and isinstance(data.get("wheels"), dict)
-    return dict(data["wheels"]) if fits else {}
+    known = data["wheels"] if fits else {}
+    return {name: entry for name, entry in known.items() if isinstance(entry, list) and len(entry) == 4}
 
 
 def _store(cache: Path, entries: Mapping[str, Any]) -> None:
     """Best effort on purpose: a read-only mirror is still scanned, only slower."""
     if not cache.parent.is_dir():
         return
-    try:
+    with suppress(OSError):
         handle, temporary = tempfile.mkstemp(dir=cache.parent, prefix=cache.name)
-        with os.fdopen(handle, "w") as file:
-            json.dump({"format": CACHE_FORMAT, "wheels": entries}, file)
-        os.replace(temporary, cache)
-    except OSError:
-        return
+        try:
+            with os.fdopen(handle, "w") as file:
+                json.dump({"format": CACHE_FORMAT, "wheels": entries}, file)
+            os.replace(temporary, cache)
+        except OSError:
+            os.unlink(temporary)

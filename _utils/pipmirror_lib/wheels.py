@@ -15,7 +15,6 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import IO, Any
 
-from installer.exceptions import InstallerError
 from installer.sources import WheelFile
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.tags import Tag, parse_tag
@@ -149,8 +148,10 @@ def read_metadata(wheel: Path | IO[bytes], filename: str) -> bytes:
     try:
         with zipfile.ZipFile(wheel) as archive:
             return _metadata_member(archive, name, filename)
-    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError, ValueError) as error:
-        raise WheelError(f"{filename} is not a readable wheel: {error}") from error
+    except WheelError:
+        raise
+    except Exception as error:  # for damage, zipfile and what it decompresses with know a dozen kinds
+        raise WheelError(f"{filename} is not a readable wheel: {error or type(error).__name__}") from error
 
 
 def _metadata_member(archive: zipfile.ZipFile, name: WheelName, filename: str) -> bytes:
@@ -191,8 +192,8 @@ def check_record(wheel: Path) -> None:
     try:
         with WheelFile.open(wheel) as source:
             source.validate_record(validate_contents=True)
-    except (InstallerError, zipfile.BadZipFile, OSError, KeyError, ValueError) as error:
-        issues = getattr(error, "issues", None) or [str(error)]
+    except Exception as error:  # as above
+        issues = getattr(error, "issues", None) or [str(error) or type(error).__name__]
         raise WheelError(f"{wheel.name}: RECORD does not match: {'; '.join(issues[:3])}") from error
 
 

@@ -145,6 +145,8 @@ class File:
 class MemorySource:
     """Candidates that exist nowhere; counts what is asked of it."""
 
+    where = "in memory"
+
     def __init__(self, files: Iterable[File]) -> None:
         self.described: dict[str, File] = {}
         self.by_project: dict[NormalizedName, list[Candidate]] = {}

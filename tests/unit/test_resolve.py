@@ -113,7 +113,7 @@ def test_a_satisfied_world_reads_each_metadata_once() -> None:
 def test_each_level_is_announced_before_it_is_asked_for() -> None:
     source = MemorySource([File("app", "1.0", ["a", "b"]), File("a", "1.0"), File("b", "1.0")])
     resolve.resolve(Question((Requirement("app"),), PROFILE), source)
-    assert source.prefetched[:4] == [
+    assert source.prefetched[1:5] == [
         ["app"],
         ["app-1.0-py3-none-any.whl"],
         ["a", "b"],

@@ -232,7 +232,23 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"mirrors": {"../x": {}}}, "a mirror's name may hold only"),
     ({"mirrors": {"dev": {"parallel": 0}}}, "pipmirror:mirrors:dev:parallel"),
 ]
-NAMES = ["../x", "a/../b", "/abs", ".hidden", "a/.hidden", "a//b", "a/", "", " ", "a b", "a\nb", "~/x/..", "-x", "a;b", "%2e"]
+NAMES = [
+    "../x",
+    "a/../b",
+    "/abs",
+    ".hidden",
+    "a/.hidden",
+    "a//b",
+    "a/",
+    "",
+    " ",
+    "a b",
+    "a\nb",
+    "~/x/..",
+    "-x",
+    "a;b",
+    "%2e",
+]
 
 
 @pytest.mark.parametrize(("change", "said"), BAD, ids=[str(change)[:60] for change, _ in BAD])
