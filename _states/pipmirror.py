@@ -109,7 +109,7 @@ def _mode(mirror, settings):
 
 
 def _work(plan):
-    lines = [f"{requirement}: {reason}" for requirement, reason in plan["missing"].items()]
+    lines = [why if why.startswith(f"{wanted}: ") else f"{wanted}: {why}" for wanted, why in plan["missing"].items()]
     lines += plan["due"]
     for key, text in (
         ("unrecorded", "record {} wheels that lie there"),

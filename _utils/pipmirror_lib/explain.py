@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from packaging.specifiers import SpecifierSet
 from packaging.utils import NormalizedName
@@ -11,6 +11,15 @@ from pipmirror_lib.candidates import Candidate
 from pipmirror_lib.world import Want, World
 
 SHOWN = 5
+
+
+def lines(missing: Mapping[str, str]) -> list[str]:
+    """A line for each requirement that is not met; its name is not said twice."""
+    return [why if why.startswith(f"{wanted}: ") else f"{wanted}: {why}" for wanted, why in missing.items()]
+
+
+def count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def failure(world: World, absent: Sequence[NormalizedName], causes: Sequence[Want]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipmirror_lib import builder, local, lock, plan, proof
+from pipmirror_lib import builder, explain, local, lock, plan, proof
 from pipmirror_lib.builder import BuilderImage
 from pipmirror_lib.candidates import Candidate
 from pipmirror_lib.engine import Engine
@@ -56,7 +56,7 @@ class PlatformSync:
             if not planned.satisfied or upgrade or plan.UPGRADE in planned.due:
                 problems = self._complete(manifest, upgrade or plan.UPGRADE in planned.due)
                 planned = self._plan()
-                problems = problems or [f"{wanted}: {why}" for wanted, why in planned.missing.items()]
+                problems = problems or explain.lines(planned.missing)
             if not problems and plan.VERIFY in planned.due:
                 problems = self._verify(planned)
                 if problems:
@@ -77,7 +77,7 @@ class PlatformSync:
     def verify_only(self) -> list[str]:
         planned = self._plan()
         if not planned.satisfied:
-            return [f"{wanted}: {why}" for wanted, why in planned.missing.items()]
+            return explain.lines(planned.missing)
         with self._locked():
             return self._verify(planned)
 
@@ -111,7 +111,7 @@ class PlatformSync:
     def _recovered(self) -> Record:
         manifest = self.directory.manifest()
         if recovered := self.directory.recover(manifest):
-            self.notes.append(f"finished an interrupted sync: {len(recovered)} wheels recovered")
+            self.notes.append(f"finished an interrupted sync: {explain.count(len(recovered), 'wheel')} recovered")
             self.details["recovered"] = recovered
         return manifest
 
@@ -119,7 +119,7 @@ class PlatformSync:
     def engine(self) -> Engine:
         engine = Engine.connect(self.mirror.container.engine_url)
         if abandoned := engine.remove_abandoned():
-            self.notes.append(f"removed {len(abandoned)} containers that a killed run had left")
+            self.notes.append(f"removed {explain.count(len(abandoned), 'container')} that a killed run had left")
         return engine
 
     @cached_property
@@ -175,10 +175,12 @@ class PlatformSync:
         if planned.vanished:
             self.directory.forget(manifest, planned.vanished)
         if planned.unrecorded:
-            self.progress(f"recording {len(planned.unrecorded)} wheels that lie there")
+            self.progress(f"recording {explain.count(len(planned.unrecorded), 'wheel')} that lay there")
             self.directory.record(manifest, planned.unrecorded)
             self.details["recorded"] = list(planned.unrecorded)
-            self.notes.append(f"{len(planned.unrecorded)} wheels that lay there were recorded, not fetched")
+            self.notes.append(
+                f"recorded {explain.count(len(planned.unrecorded), 'wheel')} that lay there, fetched none of them"
+            )
         self.notes += [f"ignored: {why}" for why in planned.broken.values()]
         return self._plan() if planned.vanished or planned.unrecorded else planned
 
@@ -195,7 +197,7 @@ class PlatformSync:
         )
         self._remember(looked=now())
         self.notes += locked.warnings
-        problems = [f"{wanted}: {why}" for wanted, why in locked.missing.items()]
+        problems = explain.lines(locked.missing)
         admissions, failed = self._gather(locked, workshop)
         before = {name: sorted({str(c.version) for c in files}) for name, files in present.by_project.items()}
         for admission in admissions:
@@ -305,8 +307,8 @@ class PlatformSync:
     def _say(self, planned: PlatformPlan) -> None:
         built = sum(1 for record in self.added.values() if record["origin"] == "built")
         if self.added:
-            self.notes.insert(0, f"{len(self.added)} wheels added, {built} of them built here")
-        self.notes.append(f"every set is satisfied, by {len(planned.closure)} wheels")
+            self.notes.insert(0, f"added {explain.count(len(self.added), 'wheel')}, {built} of them built here")
+        self.notes.append(f"every set is satisfied, by {explain.count(len(planned.closure), 'wheel')}")
 
 
 def _summary(profile: TargetProfile) -> Mapping[str, str]:

