@@ -121,10 +121,11 @@ def in_child(script: str, *words: object) -> Any:
     return json.loads(done.stdout)
 
 
-def environment() -> dict[str, str]:
-    """Ours without pip's settings: contenders ask the same index. Certificates stay."""
+def environment(**more: str) -> dict[str, str]:
+    """Ours without pip's settings (contenders ask the same index; certificates stay), and with cached bytecode."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PIP_") or name == "PIP_CERT"}
-    return {**kept, "PYTHONWARNINGS": "ignore"}
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)
+    return {**kept, "PYTHONWARNINGS": "ignore", **more}
 
 
 # -- declarations --------------------------------------------------------------------------------------------
@@ -141,6 +142,8 @@ class Salt:
 
     def __init__(self, work: Path, pillar: Mapping[str, Any], sls: Mapping[str, str] | None = None) -> None:
         self.config = work / "etc"
+        # Compiled once, as on any minion, and nothing is left behind in the checkout.
+        self.environment = environment(PYTHONPYCACHEPREFIX=str(work / "bytecode"))
         self._write("etc/minion", work, f"""\
 include: {ROOT}/etc/minion
 root_dir: {work}/root
@@ -164,7 +167,7 @@ file_roots: {{base: [{ROOT}/salt, {work}/sls]}}
 
     def call(self, *words: str) -> Any:
         done = subprocess.run(
-            self.command(*words), capture_output=True, text=True, check=False, env=environment()
+            self.command(*words), capture_output=True, text=True, check=False, env=self.environment
         )
         try:
             answer = json.loads(done.stdout)["local"]

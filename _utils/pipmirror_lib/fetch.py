@@ -113,11 +113,9 @@ class Client:
 
     @contextmanager
     def _get(self, url: str, headers: dict[str, str]) -> Iterator[requests.Response]:
-        host = urlsplit(url).hostname or ""
-        # Credentials belong to the hosts of the declared indexes; a page may link anywhere.
-        ours = self._settings.username and host == urlsplit(self.urls[0]).hostname
-        auth = (self._settings.username, self._settings.password) if ours else None
-        verify = False if host in self._settings.trusted_hosts else self._verify
+        origin = _origin(url)
+        auth = (self._settings.username, self._settings.password) if self._is_ours(origin) else None
+        verify = False if origin[1] in self._settings.trusted_hosts else self._verify
         try:
             response = self._session.get(
                 url,
@@ -133,12 +131,27 @@ class Client:
         except requests.RequestException as error:
             raise PackageIndexError(_unreachable(url, error)) from error
 
+    def _is_ours(self, origin: tuple[str, str, int]) -> bool:
+        """Credentials belong to the declared index, also where it moves on to https; a page may link anywhere."""
+        declared = _origin(self.urls[0])
+        upgraded = ("https", declared[1], 443) if declared[::2] == ("http", 80) else declared
+        return bool(self._settings.username) and origin in (declared, upgraded)
+
     def _check(self, response: requests.Response) -> None:
         if response.status_code in (401, 403):
             hint = "check index:username and index:password" if self._settings.username else "it wants credentials"
             raise PackageIndexError(f"{bare(response.url)} refuses us ({response.status_code}): {hint}")
         if response.status_code != 200:
             raise PackageIndexError(f"{bare(response.url)} answers {response.status_code} {response.reason}")
+
+
+def _origin(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError as error:
+        raise PackageIndexError(f"the index links to {bare(url)}: {error}") from error
 
 
 def _unreachable(url: str, error: Exception) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from packaging.utils import NormalizedName
+from packaging.version import InvalidVersion
 
 from pipmirror_lib import pages
 from pipmirror_lib.candidates import Candidate
@@ -24,7 +25,7 @@ from pipmirror_lib.errors import MirrorError, WheelError
 from pipmirror_lib.fetch import CONNECTIONS, Client
 from pipmirror_lib.sdists import read_pkg_info
 from pipmirror_lib.settings import Index as IndexSettings
-from pipmirror_lib.wheels import Metadata, checked_metadata, parse_metadata
+from pipmirror_lib.wheels import Metadata, checked_metadata, parse_metadata, parse_version, sha256_of
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -103,7 +104,8 @@ class Index:
 
     def _file(self, candidate: Candidate) -> Fetched:
         known = self._known.get(candidate.sha256) if candidate.sha256 else None
-        if known is not None and known.is_file():
+        # Disks and people damage files; what is linked to another platform, or replaces the damage, must be whole.
+        if known is not None and known.is_file() and sha256_of(known) == candidate.sha256:
             return Fetched(known, candidate.sha256)
         name = candidate.sha256 or hashlib.sha256(candidate.url.encode()).hexdigest()
         target = self._downloads / name / candidate.filename
@@ -167,8 +169,12 @@ class Index:
 
 
 def _belonging(metadata: Metadata, candidate: Candidate) -> Metadata:
-    if metadata.project != candidate.project:
-        raise WheelError(f"{candidate.filename} holds the metadata of {metadata.name}")
+    try:
+        version = parse_version(metadata.version)
+    except InvalidVersion as error:
+        raise WheelError(f"{candidate.filename}: {error}") from error
+    if metadata.project != candidate.project or version != candidate.version:
+        raise WheelError(f"{candidate.filename} holds the metadata of {metadata.name} {metadata.version}")
     return metadata
 
 

@@ -6,6 +6,7 @@ import codecs
 import re
 import threading
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import final
 
@@ -34,8 +35,7 @@ class Log:
             self._closed = True
             if self._tail:
                 self._put(f"\n[pipmirror: {self._dropped} characters left out]\n" + "".join(self._tail))
-            if self._file:
-                self._file.close()
+            self._close()
 
     @property
     def text(self) -> str:
@@ -55,9 +55,19 @@ class Log:
 
     def _put(self, text: str) -> None:
         self._head.append(text)
-        if self._file:
-            self._file.write(text)
-            self._file.flush()
+        try:
+            if self._file:
+                self._file.write(text)
+                self._file.flush()
+        except OSError:
+            # A full disk must not end the reading: what was printed may be the answer, or tell the reason.
+            self._close()
+
+    def _close(self) -> None:
+        file, self._file = self._file, None
+        with suppress(OSError):  # closing flushes once more
+            if file:
+                file.close()
 
     def _keep_last(self, text: str) -> None:
         self._tail.append(text)

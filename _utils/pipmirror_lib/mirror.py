@@ -27,6 +27,7 @@ from pipmirror_lib.wheels import checked_metadata, parse_name, sha256_of
 
 PRIVATE = ".pipmirror"
 FORMAT = 1
+TEMPORARY = ".{}.{}.tmp"
 Record = dict[str, Any]
 
 
@@ -216,6 +217,9 @@ class PlatformDirectory:
         for path in self.work.iterdir() if self.work.is_dir() else ():
             if path.is_dir():
                 discard(path)
+        for folder in (self.public, self.private):
+            for path in folder.rglob(TEMPORARY.format("*", "*")):
+                path.unlink(missing_ok=True)
         return sorted(promised)
 
     def stage(self, source: Path, filename: str) -> Path:
@@ -268,7 +272,7 @@ def _sync(path: Path) -> None:
 
 def write_atomically(path: Path, content: bytes, *, mode: int = 0o600, durable: bool = False) -> None:
     """Write beside, then rename: a reader sees the old content or the new, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(TEMPORARY.format(path.name, os.getpid()))
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
         with os.fdopen(descriptor, "wb") as file:

@@ -6,6 +6,7 @@ https://packaging.python.org/en/latest/specifications/simple-repository-api/
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from html.parser import HTMLParser
 from typing import Any
@@ -19,6 +20,7 @@ from pipmirror_lib.errors import PackageIndexError
 JSON_TYPE = "application/vnd.pypi.simple.v1+json"
 HTML_TYPE = "application/vnd.pypi.simple.v1+html"
 _SCHEMES = ("https://", "http://")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 ACCEPT = f"{JSON_TYPE}, {HTML_TYPE};q=0.2, text/html;q=0.1"
 
 
@@ -36,8 +38,11 @@ def candidates(content: bytes, content_type: str, url: str, project: NormalizedN
 
 def bare(url: str) -> str:
     """A URL for people: no credentials, no query."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}{parts.path}"
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # a page may link to anything
+        return "an invalid URL"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _candidate(file: Mapping[str, Any], project: NormalizedName) -> Candidate | None:
@@ -64,19 +69,25 @@ def _absolute(base: str, url: str) -> str:
     return url if url.startswith(_SCHEMES) else urljoin(base, url)
 
 
+def _sha256(text: object) -> str:
+    """A hash, or '' for what is none: hashes become names of files, so nothing else may pass."""
+    digest = str(text).lower()
+    return digest if _SHA256.fullmatch(digest) else ""
+
+
 def _from_json(page: Mapping[str, Any], url: str) -> Iterator[dict[str, Any]]:
     for file in page["files"]:
-        yanked = file.get("yanked", False)
+        yanked, size = file.get("yanked", False), file.get("size")
         metadata = file.get("core-metadata", file.get("dist-info-metadata", False))
         yield {
             "filename": str(file["filename"]),
             "url": _absolute(url, str(file["url"])),
-            "sha256": str((file.get("hashes") or {}).get("sha256", "")).lower(),
-            "size": file["size"] if isinstance(file.get("size"), int) else None,
-            "requires_python": file.get("requires-python") or None,
+            "sha256": _sha256((file.get("hashes") or {}).get("sha256")),
+            "size": size if type(size) is int and size >= 0 else None,
+            "requires_python": str(file.get("requires-python") or "") or None,
             "upload_time": str(file.get("upload-time") or ""),
             "yanked": None if yanked is False or yanked is None else ("" if yanked is True else str(yanked)),
-            "metadata": (str(metadata.get("sha256", "")) if isinstance(metadata, dict) else "" if metadata else None),
+            "metadata": _sha256(metadata.get("sha256")) if isinstance(metadata, dict) else "" if metadata else None,
         }
 
 
@@ -104,11 +115,11 @@ def _from_html(page: str, url: str) -> Iterator[dict[str, Any]]:
         yield {
             "filename": unquote(urlsplit(link).path.rsplit("/", 1)[-1]),
             "url": link,
-            "sha256": digest.lower() if algorithm == "sha256" else "",
+            "sha256": _sha256(digest) if algorithm == "sha256" else "",
             "size": None,
             "requires_python": anchor.get("data-requires-python"),
             "upload_time": "",
             # HTML cannot tell a bare attribute from an empty one: both mean yanked without a reason.
             "yanked": (anchor["data-yanked"] or "") if "data-yanked" in anchor else None,
-            "metadata": None if metadata in (None, "false") else (metadata or "").partition("sha256=")[2],
+            "metadata": None if metadata in (None, "false") else _sha256((metadata or "").partition("sha256=")[2]),
         }

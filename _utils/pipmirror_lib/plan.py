@@ -18,7 +18,7 @@ from typing import Any
 from packaging.utils import NormalizedName
 from packaging.version import Version
 
-from pipmirror_lib import STAMP, local, resolve
+from pipmirror_lib import STAMP, local
 from pipmirror_lib.errors import MirrorError, ResolutionError
 from pipmirror_lib.local import LocalSource
 from pipmirror_lib.mirror import PlatformDirectory, Record, write_atomically
@@ -92,6 +92,8 @@ def make(mirror: Mirror, platform: Platform, directory: PlatformDirectory) -> Pl
 
 
 def _decide(mirror: Mirror, platform: Platform, directory: PlatformDirectory, profile: TargetProfile) -> PlatformPlan:
+    from pipmirror_lib import resolve  # and resolvelib, which a remembered verdict saves
+
     wheels = directory.manifest()["wheels"]
     source = local.scan(directory.public, directory.scan_cache, wheels)
     missing: dict[str, str] = {}
@@ -210,6 +212,7 @@ def _key(mirror: Mirror, platform: Platform, directory: PlatformDirectory) -> st
         [str(r) for r in mirror.constraints],
         mirror.prereleases,
         mirror.no_binary,
+        mirror.resolve_timeout,
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 

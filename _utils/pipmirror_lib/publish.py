@@ -6,13 +6,15 @@ beside `simple/`, so that `pip -f`, `wget -r` and an index URL all work from one
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
+from pipmirror_lib import STAMP
 from pipmirror_lib.errors import MirrorError
 from pipmirror_lib.mirror import PlatformDirectory, Record, write_atomically
 from pipmirror_lib.wheels import parse_name
@@ -104,6 +106,30 @@ def _read(path: Path) -> bytes:
         return b""
 
 
+def unaltered(directory: PlatformDirectory, remembered: Record, stamp: str) -> bool:
+    """Whether the pages are still, file by file, those that were published for this manifest; none of them is read."""
+    found = _proof(directory, stamp)
+    return bool(found["pages"]) and found == remembered
+
+
+def _proof(directory: PlatformDirectory, stamp: str) -> Record:
+    """What a publication remembers: for which manifest, by which code, and as which files the pages were written."""
+    try:
+        files = "\n".join(sorted(_stamps(directory.public / "simple", "")))
+    except OSError:
+        return {"pages": ""}  # absent, or being written just now
+    return {"manifest": stamp, "code": STAMP, "pages": hashlib.sha256(files.encode()).hexdigest()}
+
+
+def _stamps(folder: str | Path, prefix: str) -> Iterator[str]:
+    for entry in os.scandir(folder):
+        if entry.is_dir(follow_symlinks=False):
+            yield from _stamps(entry.path, f"{prefix}{entry.name}/")
+        else:
+            stat = entry.stat(follow_symlinks=False)
+            yield f"{prefix}{entry.name}:{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ino}"
+
+
 def publish(directory: PlatformDirectory, wheels: Mapping[str, Record], stamp: str) -> dict[str, list[str]]:
     """Bring the pages up to date; an unchanged page is not written. Returns which were written and removed.
 
@@ -126,5 +152,5 @@ def publish(directory: PlatformDirectory, wheels: Mapping[str, Record], stamp: s
             directory.own(page, directory.files.file_mode)
     except OSError as error:
         raise MirrorError(f"cannot publish below {directory.public}: {error.strerror}") from error
-    directory.save(directory.published_path, json.dumps({"manifest": stamp}))
+    directory.save(directory.published_path, json.dumps({"manifest": stamp, **_proof(directory, stamp)}))
     return {"written": sorted(changed), "removed": sorted(str(p.relative_to(directory.public)) for p in gone)}

@@ -164,11 +164,15 @@ def drift(mirror: Mirror, name: str | None) -> dict[str, dict[str, list[str]]]:
     """{platform: pages that a publish would write and remove}; platforms that may not be published yet have none."""
     from pipmirror_lib import publish
 
-    found = {}
+    found: dict[str, dict[str, list[str]]] = {}
     for platform in mirror.selected(name):
         directory = PlatformDirectory.of(mirror, platform.name)
         # What was not proved to install is not published; why it was not, is for `sync` to say.
         if directory.manifest_path.is_file() and plan.VERIFY not in plan.make(mirror, platform, directory).due:
+            remembered = plan.read_json(directory.published_path)
+            if publish.unaltered(directory, remembered, plan.manifest_stamp(directory)):
+                found[platform.name] = {"written": [], "removed": []}
+                continue
             changed, gone = publish.drift(directory, directory.manifest()["wheels"])
             removed = sorted(str(page.relative_to(directory.public)) for page in gone)
             found[platform.name] = {"written": sorted(changed), "removed": removed}

@@ -6,6 +6,7 @@ https://packaging.python.org/en/latest/specifications/dependency-specifiers/
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from packaging.requirements import InvalidRequirement, Requirement
 
@@ -35,6 +36,7 @@ _URL = re.compile(r"(git\+)?[a-z]+(\+[a-z]+)?://", re.IGNORECASE)
 _CREDENTIALS = re.compile(r"://[^/\s]*@")
 
 
+@lru_cache(maxsize=4096)
 def parse(text: str) -> Requirement:
     """Read one declared requirement; ValueError says what is wrong with it and what to write instead."""
     text = text.strip()

@@ -15,7 +15,6 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import IO, Any
 
-from installer.sources import WheelFile
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.tags import Tag, parse_tag
 from packaging.utils import (
@@ -189,6 +188,8 @@ def checked_metadata(wheel: Path | IO[bytes], filename: str) -> tuple[bytes, Met
 
 def check_record(wheel: Path) -> None:
     """Every member against RECORD, for a wheel that no index vouches for."""
+    from installer.sources import WheelFile  # a hundredth of a second, which a no-op highstate saves
+
     try:
         with WheelFile.open(wheel) as source:
             source.validate_record(validate_contents=True)

@@ -20,6 +20,7 @@ from pipmirror_lib.engine import Engine
 from pipmirror_lib.errors import BuildError, MirrorError, WheelError
 from pipmirror_lib.index import Index, IndexSource
 from pipmirror_lib.mirror import PlatformDirectory, Record
+from pipmirror_lib.pages import bare
 from pipmirror_lib.profile import TargetProfile
 from pipmirror_lib.sdists import read_build_system
 from pipmirror_lib.settings import Mirror
@@ -51,6 +52,7 @@ class Workshop:
     engine: Callable[[], Engine]
     progress: Callable[[str], None]
     _built: dict[str, Built] = field(default_factory=dict)
+    _failed: dict[str, BuildError] = field(default_factory=dict)
     _underway: list[str] = field(default_factory=list)
 
     def metadata(self, candidate: Candidate) -> Metadata:
@@ -59,6 +61,8 @@ class Workshop:
 
     def wheel(self, candidate: Candidate) -> Built:
         """The wheel of an sdist; BuildError names the project, the reason and the log's place."""
+        if candidate.filename in self._failed:
+            raise self._failed[candidate.filename]
         if candidate.filename not in self._built:
             if candidate.filename in self._underway:
                 circle = " -> ".join([*self._underway, candidate.filename])
@@ -66,6 +70,9 @@ class Workshop:
             self._underway.append(candidate.filename)
             try:
                 self._built[candidate.filename] = self._build(candidate)
+            except BuildError as error:
+                self._failed[candidate.filename] = error
+                raise
             finally:
                 self._underway.pop()
         return self._built[candidate.filename]
@@ -98,7 +105,7 @@ class Workshop:
             if isinstance(outcome, Path):
                 record = {
                     "origin": "built",
-                    "source": {"filename": candidate.filename, "sha256": sdist.sha256, "url": candidate.url},
+                    "source": {"filename": candidate.filename, "sha256": sdist.sha256, "url": bare(candidate.url)},
                     "build_requires": [{"filename": path.name, "sha256": sha256} for path, sha256 in needed],
                     "log": log.name,
                     "upload_time": candidate.upload_time,

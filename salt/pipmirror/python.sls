@@ -1,12 +1,11 @@
 {#- The Python packages that pipmirror needs, in Salt's own interpreter. Once the module loads, they are there:
     asking pip each time would cost more than everything else in a highstate. -#}
-{%- from tpldir ~ "/map.jinja" import loaded, python with context %}
-
-{%- if loaded %}
+{%- if "pipmirror.plan" in salt %}
 pipmirror-python:
   test.nop:
     - name: every Python package is there
 {%- else %}
+{%- from tpldir ~ "/map.jinja" import python with context %}
 pipmirror-python:
   pip.installed:
     {#- pip.installed does not understand environment markers. #}

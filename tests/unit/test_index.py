@@ -1,0 +1,444 @@
+"""Candidates from an index: fetched once, checked, and seen together with what lies there."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import NormalizedName, canonicalize_name
+from pipmirror_lib import local, resolve
+from pipmirror_lib.candidates import Candidate
+from pipmirror_lib.errors import BuildError, PackageIndexError, WheelError
+from pipmirror_lib.index import Index, IndexSource, NeedsBuild
+from pipmirror_lib.settings import Index as Settings
+from pipmirror_lib.wheels import Metadata
+from pipmirror_lib.world import Question
+
+from tests.support.dists import make_sdist, make_wheel
+from tests.support.localindex import JSON_TYPE, Fault, LocalIndex
+from tests.support.worlds import PROFILE
+
+NAME = "demo-1.0-py3-none-any.whl"
+DEMO = canonicalize_name("demo")
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[LocalIndex]:
+    make_wheel(tmp_path / "files", requires=["dep>=1"])
+    make_wheel(tmp_path / "files", "dep", "1.0")
+    make_wheel(tmp_path / "files", "dep", "2.0")
+    with LocalIndex(tmp_path / "files") as running:
+        yield running
+
+
+class Opened:
+    """An index on a place of its own, opened as often as a test likes."""
+
+    def __init__(self, place: Path, server: LocalIndex) -> None:
+        self.place = place
+        self.server = server
+        self.said: list[str] = []
+
+    def __call__(self, known: dict[str, Path] | None = None, **settings: Any) -> Index:
+        wanted = Settings(**{"url": self.server.url, "retries": 0, "timeout": 5, **settings})
+        return Index(wanted, self.place / "downloads", self.place / "cache", known, self.said.append)
+
+    @property
+    def whole_wheels(self) -> list[str]:
+        return [request.path for request in self.server.log if request.path.endswith(".whl")]
+
+    def files(self) -> list[str]:
+        return sorted(path.name for path in self.place.rglob("*") if path.is_file() and "files" not in path.parts)
+
+
+@pytest.fixture
+def opened(tmp_path: Path, server: LocalIndex) -> Opened:
+    return Opened(tmp_path, server)
+
+
+def only(index: Index, project: str = "demo") -> Candidate:
+    (candidate,) = index.page(canonicalize_name(project)).result()
+    return candidate
+
+
+def answer(source: IndexSource, *wanted: str) -> resolve.Answer:
+    return resolve.resolve(Question(tuple(map(Requirement, wanted)), PROFILE), source)
+
+
+def nothing(candidate: Candidate) -> Metadata:
+    raise AssertionError(f"{candidate} does not lie there")
+
+
+def source_of(index: Index, **more: Any) -> IndexSource:
+    return IndexSource(index, {}, nothing, **more)
+
+
+# -- pages ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_json_and_html_say_the_same(opened: Opened, server: LocalIndex, as_json: bool) -> None:
+    server.json = as_json
+    with opened() as index:
+        candidate = only(index)
+        assert index.metadata(candidate).result().requires_dist == ("dep>=1",)
+    entry = server.files[NAME]
+    assert (candidate.filename, candidate.sha256) == (NAME, entry.sha256)
+    assert candidate.metadata_sha256
+    assert (candidate.size, candidate.upload_time) == ((entry.size, entry.upload_time) if as_json else (None, ""))
+    assert JSON_TYPE in server.log[0].headers["accept"]
+
+
+def test_a_page_is_fetched_once_for_everybody(opened: Opened, server: LocalIndex) -> None:
+    with opened() as index:
+        assert index.page(DEMO) is index.page(DEMO)
+        for _ in range(3):
+            assert answer(source_of(index), "demo").satisfied
+    assert len([request for request in server.log if request.path == "/simple/demo/"]) == 1
+
+
+def test_a_project_that_nobody_has(opened: Opened) -> None:
+    with opened() as index:
+        assert index.page(canonicalize_name("gone")).result() == []
+
+
+def test_a_later_index_is_asked_only_for_what_the_first_has_not(
+    opened: Opened, server: LocalIndex, tmp_path: Path
+) -> None:
+    """A stranger could register a private name there, with a higher version."""
+    make_wheel(tmp_path / "more", "demo", "99.0")
+    make_wheel(tmp_path / "more", "extra", "1.0")
+    with LocalIndex(tmp_path / "more") as other, opened(extra_urls=(other.url,)) as index:
+        assert str(only(index).version) == "1.0"
+        assert [request.path for request in other.log] == []
+        assert str(only(index, "extra").version) == "1.0"
+        assert [request.path for request in other.log] == ["/simple/extra/"]
+
+
+def test_a_first_index_that_fails_is_no_reason_to_ask_another(
+    opened: Opened, server: LocalIndex, tmp_path: Path
+) -> None:
+    make_wheel(tmp_path / "more", "demo", "99.0")
+    server.fail = {"/simple/demo/": Fault(503, times=None)}
+    with LocalIndex(tmp_path / "more") as other, opened(extra_urls=(other.url,)) as index:
+        with pytest.raises(PackageIndexError, match="answers 503"):
+            index.page(DEMO).result()
+        assert other.log == []
+
+
+def test_an_index_in_trouble_ends_the_decision_instead_of_changing_it(opened: Opened, server: LocalIndex) -> None:
+    server.fail = {"/simple/dep/": Fault(500, times=None)}
+    with opened() as index, pytest.raises(PackageIndexError, match="answers 500"):
+        answer(source_of(index), "demo")
+
+
+# -- metadata ------------------------------------------------------------------------------------------------
+
+
+def test_offered_metadata_saves_whole_wheels(opened: Opened, server: LocalIndex) -> None:
+    with opened() as index:
+        found = answer(source_of(index), "demo")
+    assert {name: str(c.version) for name, c in found.closure.items()} == {"demo": "1.0", "dep": "2.0"}
+    assert opened.whole_wheels == []
+    assert len(server.requests_of(f"{NAME}.metadata")) == 1
+
+
+def test_without_offered_metadata_the_wheel_itself_is_read_once(opened: Opened, server: LocalIndex) -> None:
+    server.core_metadata = False
+    with opened() as index:
+        candidate = only(index)
+        assert index.metadata(candidate).result().requires_dist == ("dep>=1",)
+        assert index.file(candidate).result().path.is_file()
+    assert len(server.requests_of(NAME)) == 1
+
+
+def test_metadata_is_remembered_for_good(opened: Opened, server: LocalIndex) -> None:
+    with opened() as index:
+        index.metadata(only(index)).result()
+    server.log.clear()
+    with opened() as index:
+        assert index.metadata(only(index)).result().requires_dist == ("dep>=1",)
+    assert [request.path for request in server.log] == ["/simple/demo/"]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"name": "demo"}', '{"unknown": 1}', "null"])
+def test_a_damaged_memory_is_made_anew(opened: Opened, tmp_path: Path, content: str) -> None:
+    with opened() as index:
+        index.metadata(only(index)).result()
+    (cached,) = (tmp_path / "cache").rglob("*.json")
+    cached.write_text(content)
+    with opened() as index:
+        assert index.metadata(only(index)).result().requires_dist == ("dep>=1",)
+    assert json.loads(cached.read_text())["requires_dist"] == ["dep>=1"]
+
+
+def test_offered_metadata_of_another_project_is_refused(opened: Opened, server: LocalIndex) -> None:
+    server.change(NAME, metadata=b"Metadata-Version: 2.1\nName: evil\nVersion: 1.0\n\n")
+    with opened() as index, pytest.raises(WheelError, match="holds the metadata of evil"):
+        index.metadata(only(index)).result()
+
+
+def test_offered_metadata_of_another_version_is_refused(opened: Opened, server: LocalIndex) -> None:
+    server.change(NAME, metadata=b"Metadata-Version: 2.1\nName: demo\nVersion: 9.0\n\n")
+    with opened() as index, pytest.raises(WheelError, match=r"holds the metadata of demo 9\.0"):
+        index.metadata(only(index)).result()
+
+
+def test_a_wheel_whose_metadata_lies_is_refused(opened: Opened, server: LocalIndex, tmp_path: Path) -> None:
+    server.core_metadata = False
+    server.add(make_wheel(tmp_path / "lie", metadata="Name: evil\nVersion: 1.0\n", filename=NAME))
+    with opened() as index, pytest.raises(WheelError, match="holds the metadata of evil"):
+        index.metadata(only(index)).result()
+
+
+def test_a_kept_file_is_read_rather_than_asked_about(opened: Opened, server: LocalIndex, tmp_path: Path) -> None:
+    known = {server.files[NAME].sha256: tmp_path / "files" / NAME}
+    with opened(known) as index:
+        candidate = only(index)
+        assert index.metadata(candidate).result().requires_dist == ("dep>=1",)
+        assert index.file(candidate).result().path == tmp_path / "files" / NAME
+    assert [request.path for request in server.log] == ["/simple/demo/"]
+
+
+# -- files ---------------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_fetched_once_and_checked(opened: Opened, server: LocalIndex) -> None:
+    with opened() as index:
+        candidate = only(index)
+        fetched = index.file(candidate).result()
+        assert index.file(candidate).result() is fetched
+        assert (index.fetched_files, index.fetched_bytes) == (1, candidate.size)
+    assert fetched.sha256 == server.files[NAME].sha256
+    assert fetched.path.name == NAME
+    assert opened.said == ["fetched 1 files, 0 MB"]
+
+
+def test_the_next_run_finds_what_this_one_fetched(opened: Opened, server: LocalIndex) -> None:
+    for _ in range(2):
+        with opened() as index:
+            index.file(only(index)).result()
+    assert len(server.requests_of(NAME)) == 1
+
+
+def test_a_file_without_a_hash_is_never_taken_from_an_older_run(opened: Opened, server: LocalIndex) -> None:
+    server.hashes = False
+    for _ in range(2):
+        with opened() as index:
+            assert index.file(only(index)).result().sha256 == server.files[NAME].sha256
+    assert len(server.requests_of(NAME)) == 2
+
+
+@pytest.mark.parametrize(
+    ("claims", "fault", "said"),
+    [
+        ({"sha256": "00" * 32}, None, "its page says 000000000000…"),
+        ({"size": 10}, None, "is longer than the 10 bytes"),
+        ({"size": 10**9}, None, "ended after|unreachable"),
+        ({}, Fault(times=None, truncate_at=50), "ended after|unreachable"),
+        ({}, Fault(times=None, corrupt=True), "has sha256"),
+        ({}, Fault(404, times=None), "answers 404"),
+        ({}, Fault(401, times=None), "refuses us"),
+    ],
+)
+def test_a_file_that_is_not_what_it_should_be_leaves_nothing(
+    opened: Opened, server: LocalIndex, claims: dict[str, Any], fault: Fault | None, said: str
+) -> None:
+    server.change(NAME, **claims)
+    server.fail = {f"/files/{NAME}": fault} if fault else {}
+    with opened() as index, pytest.raises(PackageIndexError, match=said):
+        index.file(only(index)).result()
+    assert opened.files() == []
+
+
+def test_a_passing_failure_does_not_matter(opened: Opened, server: LocalIndex) -> None:
+    server.fail = {f"/files/{NAME}": Fault(503)}
+    with opened(retries=1) as index:
+        assert index.file(only(index)).result().path.is_file()
+
+
+@pytest.mark.parametrize("digest", ["../../../evil", "..", "/{place}/evil"])
+def test_a_hash_never_leads_out_of_our_directories(
+    opened: Opened, server: LocalIndex, tmp_path: Path, digest: str
+) -> None:
+    server.change(NAME, sha256=digest.format(place=tmp_path))
+    with opened() as index:
+        candidate = only(index)
+        index.metadata(candidate).result()
+        index.file(candidate).result()
+    outside = [p for p in tmp_path.iterdir() if p.name not in ("files", "downloads", "cache")]
+    assert outside == []
+    assert not list(tmp_path.parent.glob("evil*"))
+
+
+def test_a_hostile_page_offers_nothing(opened: Opened, server: LocalIndex) -> None:
+    names = ["../../evil-1.0-py3-none-any.whl", "/srv/demo-1.0-py3-none-any.whl", "demo-1.0-py3-none-../../any.whl"]
+    body = json.dumps({"files": [{"filename": name, "url": f"../../files/{NAME}"} for name in names]}).encode()
+    server.fail = {"/simple/demo/": Fault(200, times=None, body=body, headers={"Content-Type": JSON_TYPE})}
+    with opened() as index:
+        assert index.page(DEMO).result() == []
+
+
+# -- what one platform sees ----------------------------------------------------------------------------------
+
+
+def present(tmp_path: Path, manifest: dict[str, Any] | None = None) -> local.LocalSource:
+    return local.scan(tmp_path / "mirror", manifest=manifest)
+
+
+def view(index: Index, lies: local.LocalSource, **more: Any) -> IndexSource:
+    return IndexSource(index, lies.by_project, lies.metadata, **more)
+
+
+def versions(source: IndexSource, project: NormalizedName = DEMO) -> dict[str, bool]:
+    """{file: whether it lies there}"""
+    return {candidate.filename: candidate.path is not None for candidate in source.files(project)}
+
+
+def test_what_lies_there_is_not_asked_for(opened: Opened, server: LocalIndex, tmp_path: Path) -> None:
+    make_wheel(tmp_path / "mirror", requires=["dep>=1"])
+    lies = present(tmp_path, {NAME: {"sha256": server.files[NAME].sha256, "origin": "index"}})
+    with opened() as index:
+        source = view(index, lies)
+        assert versions(source) == {NAME: True}
+        assert source.metadata(source.files(DEMO)[0]).requires_dist == ("dep>=1",)
+    assert server.requests_of(f"{NAME}.metadata") == []
+
+
+def test_what_the_index_lacks_serves_too(opened: Opened, tmp_path: Path) -> None:
+    make_wheel(tmp_path / "mirror", "demo", "0.5")
+    make_wheel(tmp_path / "mirror", "own", "1.0")
+    with opened() as index:
+        source = view(index, present(tmp_path))
+        assert versions(source) == {NAME: False, "demo-0.5-py3-none-any.whl": True}
+        assert versions(source, canonicalize_name("own")) == {"own-1.0-py3-none-any.whl": True}
+
+
+def test_an_upgrade_takes_nothing_that_the_index_has_withdrawn(opened: Opened, tmp_path: Path) -> None:
+    make_wheel(tmp_path / "mirror", "demo", "9.0")
+    make_wheel(tmp_path / "mirror", "own", "1.0")
+    with opened() as index:
+        source = view(index, present(tmp_path), upgrade=True)
+        assert versions(source) == {NAME: False}
+        assert versions(source, canonicalize_name("own")) == {"own-1.0-py3-none-any.whl": True}
+
+
+def test_an_upgrade_does_not_build_again(opened: Opened, server: LocalIndex, tmp_path: Path) -> None:
+    sdist = server.files[server.add(make_sdist(tmp_path / "s", "demo", "2.0", static_metadata=True))]
+    wheel = make_wheel(tmp_path / "mirror", "demo", "2.0")
+    record = {"sha256": "11" * 32, "origin": "built", "source": {"sha256": sdist.sha256}}
+    with opened() as index:
+        lies = present(tmp_path, {wheel.name: record})
+        found = answer(view(index, lies, upgrade=True), "demo")
+        assert [c.filename for c in found.closure.values()] == [wheel.name]
+        record["source"] = {"sha256": "22" * 32}
+        found = answer(view(index, present(tmp_path, {wheel.name: record}), upgrade=True), "demo")
+        assert [c.filename for c in found.closure.values()] == ["demo-2.0.tar.gz"]
+
+
+def test_a_wheel_built_here_gives_way_to_the_indexs_own(opened: Opened, tmp_path: Path) -> None:
+    make_wheel(tmp_path / "mirror")
+    with opened() as index:
+        built = present(tmp_path, {NAME: {"sha256": "11" * 32, "origin": "built"}})
+        assert versions(view(index, built)) == {NAME: False}
+        fetched = present(tmp_path, {NAME: {"sha256": "11" * 32, "origin": "index"}})
+        assert versions(view(index, fetched)) == {NAME: True}, "a file of an index is immutable"
+
+
+def test_a_yanked_file_serves_its_pin_only(opened: Opened, server: LocalIndex) -> None:
+    server.yank("dep-2.0-py3-none-any.whl", "broken")
+    with opened() as index:
+        assert {str(c) for c in answer(source_of(index), "demo").closure.values()} == {"demo 1.0", "dep 1.0"}
+        assert {str(c) for c in answer(source_of(index), "dep==2.0").closure.values()} == {"dep 2.0"}
+
+
+def test_files_younger_than_min_age_are_passed_over(opened: Opened, server: LocalIndex) -> None:
+    server.set_upload_time("dep-2.0-py3-none-any.whl", "2999-01-01T00:00:00Z")
+    with opened() as index:
+        source = source_of(index, min_age=3600)
+        assert [str(c) for c in source.files(canonicalize_name("dep"))] == ["dep 1.0"]
+        assert len(source_of(index).files(canonicalize_name("dep"))) == 2
+
+
+@pytest.mark.parametrize("stamp", [None, "", "yesterday"])
+def test_a_file_of_unknown_age_is_not_old_enough(opened: Opened, server: LocalIndex, stamp: str | None) -> None:
+    server.set_upload_time(NAME, stamp)
+    with opened() as index:
+        assert source_of(index, min_age=1).files(DEMO) == []
+
+
+@pytest.mark.parametrize("stamp", ["2024-01-01T00:00:00.123456Z", "2024-01-01T00:00:00+00:00", "2024-01-01T00:00:00"])
+def test_every_spelling_of_a_time_is_read(opened: Opened, server: LocalIndex, stamp: str) -> None:
+    server.set_upload_time(NAME, stamp)
+    with opened() as index:
+        assert len(source_of(index, min_age=1).files(DEMO)) == 1
+
+
+def test_what_lies_there_is_old_enough(opened: Opened, server: LocalIndex, tmp_path: Path) -> None:
+    make_wheel(tmp_path / "mirror", requires=["dep>=1"])
+    server.set_upload_time(NAME, "2999-01-01T00:00:00Z")
+    with opened() as index:
+        assert versions(view(index, present(tmp_path), min_age=3600)) == {NAME: True}
+
+
+# -- sdists --------------------------------------------------------------------------------------------------
+
+
+def add_sdist(server: LocalIndex, tmp_path: Path, **more: Any) -> str:
+    return server.add(make_sdist(tmp_path / "sdists", "src", "1.0", requires=["dep"], **more))
+
+
+def test_an_sdist_that_promises_its_metadata_is_not_built(opened: Opened, server: LocalIndex, tmp_path: Path) -> None:
+    add_sdist(server, tmp_path, static_metadata=True)
+    with opened() as index:
+        found = answer(source_of(index), "src")
+    assert {str(c) for c in found.closure.values()} == {"src 1.0", "dep 2.0"}
+
+
+def test_an_sdist_that_does_not_is_built_to_know(opened: Opened, server: LocalIndex, tmp_path: Path) -> None:
+    add_sdist(server, tmp_path)
+    built: list[str] = []
+
+    def build(candidate: Candidate) -> Metadata:
+        built.append(candidate.filename)
+        return Metadata("src", "1.0", requires_dist=("dep<2",))
+
+    with opened() as index:
+        found = answer(source_of(index, build=build), "src")
+        with pytest.raises(NeedsBuild):
+            index.metadata(only(index, "src")).result()
+    assert {str(c) for c in found.closure.values()} == {"src 1.0", "dep 1.0"}
+    assert built == ["src-1.0.tar.gz"]
+
+
+def test_a_plan_leaves_open_what_only_a_build_would_tell(opened: Opened, server: LocalIndex, tmp_path: Path) -> None:
+    add_sdist(server, tmp_path)
+    with opened() as index:
+        source = source_of(index)
+        assert {str(c) for c in answer(source, "src").closure.values()} == {"src 1.0"}
+    assert list(source.undecided) == ["src-1.0.tar.gz"]
+
+
+def test_a_build_that_fails_ends_the_decision(opened: Opened, server: LocalIndex, tmp_path: Path) -> None:
+    add_sdist(server, tmp_path)
+    make_wheel(tmp_path / "files", "src", "0.9")
+    server.add(tmp_path / "files" / "src-0.9-py3-none-any.whl")
+
+    def build(candidate: Candidate) -> Metadata:
+        raise BuildError(f"{candidate}: no compiler")
+
+    with opened() as index:
+        found = answer(source_of(index, build=build), "src")
+    assert found.missing == {"src": "src 1.0: no compiler"}

@@ -1,0 +1,146 @@
+"""What an administrator may ask, and that asking changes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pipmirror_lib import plan, reports, sync
+from pipmirror_lib.errors import SettingsError
+from pipmirror_lib.settings import Mirror
+
+from tests.support.dists import make_wheel
+from tests.support.localindex import LocalIndex
+from tests.support.mirrors import PLATFORM, declare, directory_of, equip
+
+DEMO, DEP = "demo-1.0-py3-none-any.whl", "dep-1.0-py3-none-any.whl"
+SECRET = "hunter2"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[LocalIndex]:
+    make_wheel(tmp_path / "files", requires=["dep"])
+    make_wheel(tmp_path / "files", "dep", "1.0")
+    with LocalIndex(tmp_path / "files", username="me", password=SECRET) as running:
+        yield running
+
+
+@pytest.fixture
+def mirror(tmp_path: Path, server: LocalIndex) -> Mirror:
+    return declare(tmp_path, server.url, index={"username": "me", "password": SECRET})
+
+
+@pytest.fixture
+def synced(mirror: Mirror) -> Mirror:
+    equip(mirror)
+    answer = sync.sync(mirror)
+    assert answer["result"], answer
+    return mirror
+
+
+def everything(mirror: Mirror) -> list[Any]:
+    asked = [reports.plans, reports.status, reports.wheels, reports.drift]
+    return [reports.platforms(mirror), *(ask(mirror, None) for ask in asked)]
+
+
+def snapshot(mirror: Mirror) -> dict[str, tuple[int, int]]:
+    paths = (
+        path for path in mirror.target.rglob("*") if path.is_file() and path.name not in ("verdict.json", "scan.json")
+    )
+    return {str(path): (path.stat().st_mtime_ns, path.stat().st_ino) for path in paths}
+
+
+def test_what_is_declared(mirror: Mirror) -> None:
+    assert reports.platforms(mirror) == {
+        "target": str(mirror.target),
+        "highstate": "build",
+        "engine_sls": "docker",
+        "platforms": {
+            PLATFORM: {
+                "image": "debian:bookworm",
+                "directory": str(mirror.target / PLATFORM),
+                "sets": {"packages": ["demo"]},
+            }
+        },
+    }
+
+
+def test_before_anything_was_synced(mirror: Mirror) -> None:
+    everything(mirror)
+    assert not mirror.target.exists(), "asking makes nothing"
+    assert reports.plans(mirror, None)[PLATFORM]["missing"] == {"demo": plan.NEVER_PROFILED}
+    assert reports.status(mirror, None)[PLATFORM]["wheels"] == 0
+    assert reports.wheels(mirror, None) == {PLATFORM: {}}
+    assert reports.drift(mirror, None) == {}
+
+
+def test_asking_changes_nothing(synced: Mirror, server: LocalIndex) -> None:
+    before = snapshot(synced)
+    server.log.clear()
+    everything(synced)
+    assert snapshot(synced) == before
+    assert server.log == []
+
+
+def test_every_answer_is_plain_data_without_secrets(synced: Mirror) -> None:
+    text = json.dumps(everything(synced))
+    assert json.loads(text) == everything(synced)
+    assert SECRET not in text
+
+
+def test_a_synced_platform(synced: Mirror) -> None:
+    made = reports.plans(synced, PLATFORM)[PLATFORM]
+    assert (made["satisfied"], made["nothing_to_do"]) == (True, True)
+    assert made["closure"] == [DEMO, DEP]
+    status = reports.status(synced, PLATFORM)[PLATFORM]
+    sizes = [path.stat().st_size for path in directory_of(synced).public.glob("*.whl")]
+    assert (status["wheels"], status["bytes"], status["orphans"]) == (2, sum(sizes), 0)
+    assert (status["python"], status["pip"]) == ("3.11.2", "23.0.1")
+    assert status["last_sync"]
+    assert status["last_look"]
+
+
+def test_wheels_say_who_wants_them(synced: Mirror) -> None:
+    found = reports.wheels(synced, None)[PLATFORM]
+    assert found[DEP]["wanted_by"] == ["dep (wanted by demo 1.0)"]
+    assert (found[DEMO]["project"], found[DEMO]["version"], found[DEMO]["origin"]) == ("demo", "1.0", "index")
+
+
+def test_orphans_are_counted(synced: Mirror, tmp_path: Path) -> None:
+    directory = directory_of(synced)
+    orphan = make_wheel(directory.public, "old", "1.0")
+    manifest = directory.manifest()
+    directory.record(manifest, [orphan.name])
+    status = reports.status(synced, None)[PLATFORM]
+    assert (status["orphans"], status["orphan_bytes"]) == (1, orphan.stat().st_size)
+
+
+def test_drift_is_told(synced: Mirror) -> None:
+    assert reports.drift(synced, None) == {PLATFORM: {"written": [], "removed": []}}
+    (directory_of(synced).public / "simple" / "dep" / "index.html").write_text("drift")
+    assert reports.drift(synced, None) == {PLATFORM: {"written": ["dep/index.html"], "removed": []}}
+
+
+def test_a_plan_that_asks_the_index_says_what_would_come(mirror: Mirror) -> None:
+    equip(mirror)
+    before = snapshot(mirror)
+    lock = reports.plans(mirror, None, resolve=True)[PLATFORM]["lock"]
+    assert set(lock["files"]) == {DEMO, DEP}
+    assert lock["bytes"] == sum(file["size"] for file in lock["files"].values()) > 0
+    assert lock["files"][DEMO]["kind"] == "wheel"
+    assert set(snapshot(mirror)) - set(before) <= {p for p in snapshot(mirror) if ".metadata" in p or ".downloads" in p}
+    assert SECRET not in json.dumps(lock)
+
+
+def test_a_plan_that_asks_the_index_leaves_nothing_where_there_is_no_mirror(mirror: Mirror) -> None:
+    assert reports.plans(mirror, None, resolve=True)[PLATFORM]["lock"] == {"error": plan.NEVER_PROFILED}
+    assert not mirror.target.exists()
+
+
+def test_a_platform_that_is_not_declared(mirror: Mirror) -> None:
+    for ask in (reports.plans, reports.status, reports.wheels, reports.drift):
+        with pytest.raises(SettingsError, match=r"did you mean 'bookworm'"):
+            ask(mirror, "bokworm")

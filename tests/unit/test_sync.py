@@ -1,0 +1,430 @@
+"""Where the steps meet, as far as no container engine is needed: platforms that have been profiled before."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pipmirror_lib import builder, builds, mirror, plan, sync
+from pipmirror_lib.builder import BuilderImage
+from pipmirror_lib.engine import Engine
+from pipmirror_lib.errors import EngineError, SettingsError
+from pipmirror_lib.settings import Mirror
+from pipmirror_lib.wheels import sha256_of
+
+from tests.support.dists import make_sdist, make_wheel
+from tests.support.localindex import Fault, LocalIndex
+from tests.support.mirrors import PLATFORM, declare, directory_of, equip, settle
+
+DEMO, DEP = "demo-1.0-py3-none-any.whl", "dep-1.0-py3-none-any.whl"
+SECRET = "hunter2"
+Result = dict[str, Any]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[LocalIndex]:
+    make_wheel(tmp_path / "files", requires=["dep"])
+    make_wheel(tmp_path / "files", "dep", "1.0")
+    make_wheel(tmp_path / "files", "other", "1.0")
+    with LocalIndex(tmp_path / "files") as running:
+        yield running
+
+
+@pytest.fixture
+def declared(tmp_path: Path, server: LocalIndex) -> Mirror:
+    mirror = declare(tmp_path, server.url)
+    equip(mirror)
+    return mirror
+
+
+def good(mirror: Mirror, **more: Any) -> Result:
+    answer = sync.sync(mirror, **more)
+    assert answer["result"], answer
+    return dict(answer["platforms"][mirror.platforms[0].name])
+
+
+def bad(mirror: Mirror, **more: Any) -> str:
+    answer = sync.sync(mirror, **more)
+    assert not answer["result"], answer
+    return str(answer["platforms"][mirror.platforms[0].name]["comment"])
+
+
+def wheels(mirror: Mirror, name: str = "") -> set[str]:
+    return {path.name for path in directory_of(mirror, name).public.glob("*.whl")}
+
+
+def consistent(mirror: Mirror, name: str = "") -> None:
+    """Directory, manifest and pages say the same, and nothing is left over."""
+    directory = directory_of(mirror, name)
+    recorded = directory.manifest()["wheels"]
+    assert set(recorded) == wheels(mirror, name)
+    for filename, record in recorded.items():
+        assert sha256_of(directory.public / filename) == record["sha256"]
+        assert (directory.public / f"{filename}.metadata").is_file()
+    pages = [json.loads(p.read_text()) for p in (directory.public / "simple").glob("*/index.json")]
+    assert {file["filename"] for page in pages for file in page["files"]} == set(recorded)
+    assert not directory.journal_path.exists()
+
+
+# -- from nothing, and then nothing --------------------------------------------------------------------------
+
+
+def test_from_nothing(declared: Mirror, server: LocalIndex) -> None:
+    result = good(declared)
+    assert wheels(declared) == {DEMO, DEP}
+    consistent(declared)
+    assert set(result["added"]) == {DEMO, DEP}
+    assert result["added"][DEMO]["version"] == "1.0"
+    assert result["added"][DEMO]["old"] == []
+    assert result["removed"] == {}
+    record = directory_of(declared).manifest()["wheels"][DEMO]
+    assert (record["origin"], record["url"]) == ("index", server.url.replace("/simple/", f"/files/{DEMO}"))
+    assert record["upload_time"] == server.upload_time
+    assert not list(mirror.downloads(declared.target).rglob("*.whl")), "downloads are emptied"
+
+
+def test_a_second_run_asks_nobody_and_writes_nothing(declared: Mirror, server: LocalIndex) -> None:
+    good(declared)
+    settle(directory_of(declared))
+    before = {path: path.stat().st_mtime_ns for path in directory_of(declared).public.rglob("*") if path.is_file()}
+    server.log.clear()
+    result = good(declared)
+    assert (result["added"], server.log) == ({}, [])
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert plan.make(declared, declared.platforms[0], directory_of(declared)).nothing_to_do
+
+
+def test_an_engine_that_does_not_answer_is_only_noted(declared: Mirror) -> None:
+    assert "went on with the known profile" in good(declared)["comment"]
+
+
+def test_a_new_recipe_needs_the_engine(tmp_path: Path, declared: Mirror, server: LocalIndex) -> None:
+    changed = declare(tmp_path, server.url, platforms=[{"image": "debian:trixie", "name": PLATFORM}])
+    assert "engine" in bad(changed)
+    assert wheels(declared) == set()
+
+
+def test_a_platform_never_profiled_needs_the_engine(tmp_path: Path, server: LocalIndex) -> None:
+    bad(declare(tmp_path, server.url))
+    assert server.log == []
+
+
+def test_only_what_is_missing_comes(declared: Mirror, server: LocalIndex) -> None:
+    good(declared)
+    (directory_of(declared).public / DEP).unlink()
+    server.log.clear()
+    assert set(good(declared)["added"]) == {DEP}
+    assert server.requests_of(DEMO) == []
+    consistent(declared)
+
+
+def test_wheels_that_lie_there_are_adopted(declared: Mirror, server: LocalIndex, tmp_path: Path) -> None:
+    for name in (DEMO, DEP):
+        os.link(tmp_path / "files" / name, directory_of(declared).public / name)
+    result = good(declared)
+    assert (result["added"], sorted(result["recorded"])) == ({}, [DEMO, DEP])
+    assert server.log == []
+    consistent(declared)
+
+
+def test_a_wheel_that_somebody_took_away_loses_its_page(declared: Mirror, tmp_path: Path, server: LocalIndex) -> None:
+    both = declare(tmp_path, server.url, packages=["demo", "other"])
+    good(both)
+    (directory_of(both).public / "other-1.0-py3-none-any.whl").unlink()
+    good(declared)
+    consistent(declared)
+    assert not (directory_of(declared).public / "simple" / "other").exists()
+
+
+def test_a_new_requirement_moves_nothing_else(tmp_path: Path, declared: Mirror, server: LocalIndex) -> None:
+    good(declared)
+    server.add(make_wheel(tmp_path / "files", "dep", "2.0"))
+    more = declare(tmp_path, server.url, packages=["demo", "other"])
+    assert set(good(more)["added"]) == {"other-1.0-py3-none-any.whl"}
+    assert set(good(more, upgrade=True)["added"]) == {"dep-2.0-py3-none-any.whl"}
+    consistent(more)
+
+
+def test_an_upgrade_says_what_was_there(tmp_path: Path, declared: Mirror, server: LocalIndex) -> None:
+    good(declared)
+    server.add(make_wheel(tmp_path / "files", "dep", "2.0"))
+    assert good(declared, upgrade=True)["added"]["dep-2.0-py3-none-any.whl"]["old"] == ["1.0"]
+
+
+def test_a_withdrawn_version_stays_but_is_not_chosen_anew(tmp_path: Path, declared: Mirror, server: LocalIndex) -> None:
+    server.add(make_wheel(tmp_path / "files", "dep", "2.0"))
+    good(declared)
+    assert "dep-2.0-py3-none-any.whl" in wheels(declared)
+    server.remove("dep-2.0-py3-none-any.whl")
+    assert set(good(declared, upgrade=True)["added"]) == {DEP}
+
+
+# -- what goes wrong -----------------------------------------------------------------------------------------
+
+
+def test_a_project_that_nobody_has(tmp_path: Path, declared: Mirror, server: LocalIndex) -> None:
+    wanting = declare(tmp_path, server.url, packages=["demo"], sets={"more": ["gone>=1"]})
+    comment = bad(wanting)
+    assert "gone: nothing of that name" in comment
+    assert wheels(wanting) == {DEMO, DEP}, "a set that cannot be had keeps no other back"
+    consistent(wanting)
+
+
+def test_an_index_that_is_away_breaks_nothing(declared: Mirror, server: LocalIndex) -> None:
+    good(declared)
+    (directory_of(declared).public / DEP).unlink()
+    server.close()
+    assert "is unreachable: connection refused" in bad(declared)
+    assert wheels(declared) == {DEMO}
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault(times=None, corrupt=True), Fault(times=None, truncate_at=50), Fault(500, times=None)]
+)
+def test_a_file_that_does_not_come_whole_never_comes_in(declared: Mirror, server: LocalIndex, fault: Fault) -> None:
+    server.core_metadata = False
+    server.fail = {f"/files/{DEP}": fault}
+    bad(declared)
+    assert DEP not in wheels(declared)
+    server.fail = {}
+    server.log.clear()
+    good(declared)
+    assert server.requests_of(DEMO) == [], "what came whole is not fetched again"
+    consistent(declared)
+
+
+def test_a_wheel_that_lies_about_itself_never_comes_in(declared: Mirror, server: LocalIndex, tmp_path: Path) -> None:
+    truth = server.files[DEMO].metadata
+    server.add(make_wheel(tmp_path / "lie", metadata="Name: evil\nVersion: 1.0\n", filename=DEMO), metadata=truth)
+    assert "holds the metadata of evil" in bad(declared)
+    assert DEMO not in wheels(declared)
+
+
+def test_metadata_that_promised_less_than_the_wheel_wants_is_found_out(
+    declared: Mirror, server: LocalIndex, tmp_path: Path
+) -> None:
+    server.change(DEMO, metadata=b"Metadata-Version: 2.1\nName: demo\nVersion: 1.0\n\n")
+    comment = bad(declared)
+    assert "dep: nothing of that name" in comment
+
+
+def test_a_damaged_wheel_is_fetched_again(declared: Mirror, server: LocalIndex) -> None:
+    """Of the same size, so that only its content tells; the link between platforms must not spread it."""
+    good(declared)
+    wheel = directory_of(declared).public / DEP
+    wheel.write_bytes(b"\0" * wheel.stat().st_size)
+    good(declared)
+    consistent(declared)
+    assert sha256_of(wheel) == server.files[DEP].sha256
+
+
+def test_a_secret_is_in_no_answer_and_in_no_file(tmp_path: Path, server: LocalIndex) -> None:
+    server.username, server.password = "me", SECRET
+    mirror = declare(tmp_path, server.url, index={"username": "me", "password": SECRET})
+    equip(mirror)
+    answer = json.dumps(good(mirror))
+    wrong = declare(tmp_path, server.url, packages=["other"], index={"username": "me", "password": f"{SECRET}-wrong"})
+    answer += bad(wrong)
+    assert "refuses us (401)" in answer
+    assert SECRET not in answer
+    for path in mirror.target.rglob("*"):
+        assert not path.is_file() or SECRET.encode() not in path.read_bytes()
+
+
+def test_an_interrupted_run_is_finished(declared: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Killed(BaseException): ...
+
+    def die(self: object, *_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(mirror.PlatformDirectory, "_settle", die)
+        with pytest.raises(Killed):
+            sync.sync(declared)
+    assert directory_of(declared).journal_path.exists()
+    result = good(declared)
+    assert result["recovered"] == [DEMO, DEP]
+    assert "finished an interrupted sync: 2 wheels recovered" in result["comment"]
+    consistent(declared)
+
+
+def test_a_bug_of_ours_is_told_and_stops_nobody_else(
+    tmp_path: Path, server: LocalIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platforms = [{"image": "a"}, {"image": "b"}]
+    several = declare(tmp_path, server.url, platforms=platforms)
+    equip(several)
+    make = plan.make
+
+    def buggy(mirror: Mirror, platform: Any, directory: Any) -> Any:
+        if platform.name == "a":
+            raise KeyError("bug")
+        return make(mirror, platform, directory)
+
+    monkeypatch.setattr(plan, "make", buggy)
+    answer = sync.sync(several)
+    assert answer["comment"] == "1 of 2 platforms are satisfied; failed: a"
+    assert "internal error" in answer["platforms"]["a"]["comment"]
+    assert wheels(several, "b") == {DEMO, DEP}
+
+
+def test_another_sync_that_holds_the_platform(tmp_path: Path, declared: Mirror, server: LocalIndex) -> None:
+    impatient = declare(tmp_path, server.url, lock_timeout=0)
+    with directory_of(declared).locked(0):
+        assert "another sync has held the platform" in bad(impatient)
+
+
+def test_a_platform_that_is_not_declared(declared: Mirror) -> None:
+    with pytest.raises(SettingsError, match="did you mean 'bookworm'"):
+        sync.sync(declared, "bokworm")
+
+
+# -- several platforms ---------------------------------------------------------------------------------------
+
+
+def test_platforms_share_pages_and_files(tmp_path: Path, server: LocalIndex) -> None:
+    several = declare(tmp_path, server.url, platforms=[{"image": name} for name in ("a", "b", "c")], parallel=3)
+    equip(several)
+    answer = sync.sync(several)
+    assert answer["comment"] == "3 of 3 platforms are satisfied"
+    for name in ("a", "b", "c"):
+        consistent(several, name)
+    for path in ("/simple/demo/", "/simple/dep/", f"/files/{DEMO}", f"/files/{DEP}"):
+        assert len([request for request in server.log if request.path == path]) == 1
+
+
+def test_a_new_platform_links_what_another_has(tmp_path: Path, declared: Mirror, server: LocalIndex) -> None:
+    good(declared)
+    server.log.clear()
+    several = declare(
+        tmp_path, server.url, platforms=[{"image": "debian:bookworm", "name": PLATFORM}, {"image": "new"}]
+    )
+    equip(several)
+    assert sync.sync(several, "new")["result"]
+    assert server.requests_of(DEMO) == []
+    one, other = (directory_of(several, name).public / DEMO for name in (PLATFORM, "new"))
+    assert one.samefile(other)
+    consistent(several, "new")
+
+
+def test_progress_names_the_platform(declared: Mirror) -> None:
+    said: list[str] = []
+    lock = threading.Lock()
+
+    def progress(text: str) -> None:
+        with lock:
+            said.append(text)
+
+    good(declared, progress=progress)
+    assert f"{PLATFORM}: asking the index" in said
+
+
+# -- publishing ----------------------------------------------------------------------------------------------
+
+
+def test_publishing_alone_mends_pages(declared: Mirror, server: LocalIndex) -> None:
+    good(declared)
+    page = directory_of(declared).public / "simple" / "demo" / "index.html"
+    page.unlink()
+    server.log.clear()
+    answer = sync.publish_pages(declared)
+    assert (answer["result"], answer["comment"]) == (True, "1 of 1 platforms are published")
+    assert answer["platforms"][PLATFORM]["published"] == {"written": 1, "removed": 0}
+    assert page.is_file()
+    assert server.log == []
+
+
+def test_publishing_what_was_never_synced(tmp_path: Path) -> None:
+    answer = sync.publish_pages(declare(tmp_path))
+    assert "does not exist; sync first" in answer["platforms"][PLATFORM]["comment"]
+    assert not (tmp_path / "target").exists()
+
+
+# -- builds, without a container -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch, server: LocalIndex, tmp_path: Path) -> list[str]:
+    """Names of the sdists that are built; the container alone is not real."""
+    names: list[str] = []
+    image = BuilderImage("sha256:0000", "sha256:1111", "recipe", "2999-01-01T00:00:00Z", "local", reused=True)
+
+    def build(engine: Any, image: Any, profile: Any, request: Any, *_: Any, workdir: Path, **__: Any) -> Path:
+        names.append(request.sdist.name)
+        (workdir / "out").mkdir()
+        return make_wheel(workdir / "out", request.project, str(request.version), requires=["dep"])
+
+    monkeypatch.setattr(builds, "build", build)
+    monkeypatch.setattr(builder, "prepare", lambda *_, **__: image)
+    monkeypatch.setattr(Engine, "connect", classmethod(lambda cls, url="": NoEngine()))
+    make_wheel(tmp_path / "files", "setuptools", "70.0")
+    make_wheel(tmp_path / "files", "wheel", "0.40")
+    for name in ("setuptools-70.0-py3-none-any.whl", "wheel-0.40-py3-none-any.whl"):
+        server.add(tmp_path / "files" / name)
+    server.add(make_sdist(tmp_path / "sdists", "src", "1.0"))
+    return names
+
+
+class NoEngine:
+    def remove_abandoned(self) -> list[str]:
+        return []
+
+
+def test_an_sdist_comes_in_as_a_wheel(tmp_path: Path, server: LocalIndex, built: list[str]) -> None:
+    mirror = declare(tmp_path, server.url, packages=["src"])
+    equip(mirror)
+    good(mirror)
+    wheel = "src-1.0-py3-none-any.whl"
+    assert wheels(mirror) == {wheel, DEP}, "what it was built with does not come along"
+    record = directory_of(mirror).manifest()["wheels"][wheel]
+    assert (record["origin"], record["source"]["filename"]) == ("built", "src-1.0.tar.gz")
+    assert built == ["src-1.0.tar.gz"]
+    consistent(mirror)
+    good(mirror)
+    good(mirror, upgrade=True)
+    assert built == ["src-1.0.tar.gz"], "nothing is built twice"
+
+
+def test_a_wheel_built_on_one_platform_is_not_linked_to_another(
+    tmp_path: Path, server: LocalIndex, built: list[str]
+) -> None:
+    mirror = declare(tmp_path, server.url, packages=["src"], platforms=[{"image": "a"}, {"image": "b"}], parallel=1)
+    equip(mirror)
+    assert sync.sync(mirror)["result"]
+    assert len(built) == 2
+    one, other = (directory_of(mirror, name).public / "src-1.0-py3-none-any.whl" for name in ("a", "b"))
+    assert not one.samefile(other)
+
+
+def test_a_wheel_built_here_gives_way_to_the_indexs_own_on_an_upgrade(
+    tmp_path: Path, server: LocalIndex, built: list[str]
+) -> None:
+    mirror = declare(tmp_path, server.url, packages=["src"])
+    equip(mirror)
+    good(mirror)
+    wheel = server.add(make_wheel(tmp_path / "files", "src", "1.0", files={"src.py": "official = True\n"}))
+    before = directory_of(mirror).manifest()["wheels"][wheel]["sha256"]
+    result = good(mirror, upgrade=True)
+    assert result["added"][wheel]["replaced"] == before
+    assert sha256_of(directory_of(mirror).public / wheel) == server.files[wheel].sha256
+    consistent(mirror)
+
+
+def test_a_build_without_an_engine_is_told_and_keeps_no_other_set_back(
+    tmp_path: Path, server: LocalIndex, built: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(url: str = "") -> None:
+        raise EngineError("no container engine")
+
+    monkeypatch.setattr(Engine, "connect", staticmethod(away))
+    mirror = declare(tmp_path, server.url, packages=["demo"])
+    equip(mirror)
+    good(mirror)
+    wanting = declare(tmp_path, server.url, packages=["demo", "src"])
+    assert "no container engine" in bad(wanting)
+    assert wheels(wanting) == {DEMO, DEP}
