@@ -137,6 +137,45 @@ def declaration(target: Path, suites: Sequence[str], packages: Sequence[str] = P
     return {"target": str(target), "packages": list(packages), "platforms": platforms, **more}
 
 
+PROFILE = {
+    "markers": {
+        **dict.fromkeys(("implementation_version", "platform_release", "platform_version"), ""),
+        **{"implementation_name": "cpython", "platform_python_implementation": "CPython", "os_name": "posix"},
+        **{"platform_machine": "x86_64", "platform_system": "Linux", "sys_platform": "linux"},
+        **{"python_full_version": "3.11.2", "python_version": "3.11"},
+    },
+    "tags": ["cp311-cp311-manylinux_2_36_x86_64", "py3-none-any"],
+    "pip_version": "23.0.1",
+}
+
+
+def fill(place: Path, wheels: int, roots: int) -> list[str]:
+    """Tiny wheels with dependencies, extras and markers like real ones; the requirements that need all of them.
+
+    The roots want the next wheels, those the ones after them, and so on; some want what is wanted already.
+    """
+    from tests.support.dists import make_wheel
+
+    for number in range(wheels):
+        children = range(roots + number * 3, min(roots + number * 3 + 3, wheels))
+        requires = [f"project-{child} >=1.0,<2" for child in children]
+        requires += [f"project-{number * 7 % roots}", f"project-{number % 11} ; python_version < '3.8'"]
+        extras = {"dev": ["pytest", "mypy >=1.0"], "docs": ["sphinx"], "all": [f"project-{number}[dev,docs]"]}
+        make_wheel(place, f"project-{number}", "1.4", requires=requires, extras=extras, requires_python=">=3.9")
+    return [f"project-{number}" for number in range(roots)]
+
+
+def known_platform(directory: Any, platform: Any) -> None:
+    """Make a platform look as if its builder image had been made and its profile taken."""
+    from pipmirror_lib import plan
+    from pipmirror_lib.mirror import now
+
+    directory.create()
+    directory.save(directory.profile_path, json.dumps(PROFILE))
+    state = {"recipe": plan.recipe_of(platform), "prepared": now()}
+    directory.save(directory.private / "state.json", json.dumps(state))
+
+
 class Salt:
     """salt-call with the project's tuned configuration and a pillar of our own."""
 

@@ -12,13 +12,11 @@ import time
 from pathlib import Path
 
 import common
-from tests.support.dists import make_wheel
 
-from pipmirror_lib import plan, settings, sync
-from pipmirror_lib.mirror import PlatformDirectory, now
-from pipmirror_lib.profile import MARKER_VARIABLES
+from pipmirror_lib import settings, sync
+from pipmirror_lib.mirror import PlatformDirectory
 
-PLATFORMS = ("debian-bookworm", "debian-trixie")
+SUITES = ("bookworm", "trixie")
 WHEELS = 270
 ROOTS = 29
 EMPTY = "nothing:\n  test.nop\n"
@@ -41,7 +39,7 @@ def main() -> int:
         )
     rows = [(key, f"{milliseconds:.1f}") for key, milliseconds in samples["no-op pipmirror"][-1].about.items()]
     common.table("The states themselves, last round", ("", "ms"), rows)
-    title = f"No-op state.apply, {len(PLATFORMS)} platforms of {WHEELS} wheels"
+    title = f"No-op state.apply, {len(SUITES)} platforms of {WHEELS} wheels"
     return 0 if common.compare(title, samples, "empty SLS", {"no-op pipmirror": 1.25}) else 1
 
 
@@ -55,48 +53,19 @@ def quiet(states: dict[str, dict]) -> dict[str, float]:
 
 def satisfied(target: Path) -> dict:
     """Fill a mirror, let a sync adopt and publish it, and return the pillar that it satisfies."""
-    pillar = {
-        **common.declaration(target, ("bookworm", "trixie"), [f"project-{number}" for number in range(ROOTS)]),
-        "container": {"engine_url": f"unix://{target}/no-engine.sock"},
-    }
+    names = [f"project-{number}" for number in range(ROOTS)]
+    no_engine = {"engine_url": f"unix://{target}/no-engine.sock"}
+    pillar = common.declaration(target, SUITES, names, container=no_engine)
     mirror = settings.load(pillar)["default"]
     for platform in mirror.platforms:
         directory = PlatformDirectory.of(mirror, platform.name)
-        directory.create()
-        fill(directory.public)
-        directory.save(directory.profile_path, json.dumps(PROFILE))
-        state = {"recipe": plan.recipe_of(platform), "prepared": now()}
-        directory.save(directory.private / "state.json", json.dumps(state))
+        common.known_platform(directory, platform)
+        common.fill(directory.public, WHEELS, ROOTS)
     result = sync.sync(mirror)
     if not result["result"]:
         sys.exit(json.dumps(result, indent=1))
     time.sleep(2.1)  # a younger directory is not trusted, and the verdict would not be remembered
     return pillar
-
-
-PROFILE = {
-    "markers": {name: "" for name in MARKER_VARIABLES}
-    | {"python_full_version": "3.11.2", "python_version": "3.11", "sys_platform": "linux", "os_name": "posix"}
-    | {"platform_system": "Linux", "platform_machine": "x86_64", "implementation_name": "cpython"},
-    "tags": ["cp311-cp311-manylinux_2_36_x86_64", "py3-none-any"],
-    "pip_version": "23.0.1",
-}
-
-
-def fill(place: Path, wheels: int = WHEELS, roots: int = ROOTS) -> None:
-    """A forest: the roots want the next wheels, those the ones after; a few want what is wanted already."""
-    for number in range(wheels):
-        children = [n for n in range(roots + number * 3, roots + number * 3 + 3) if n < wheels]
-        requires = [f"project-{n} >=1.0,<2" for n in children]
-        requires += [f"project-{(number * 7) % roots}", f"project-{number % 11} ; python_version < '3.8'"]
-        make_wheel(
-            place,
-            f"project-{number}",
-            "1.4",
-            requires=requires,
-            extras={"dev": ["pytest", "mypy >=1.0"], "docs": ["sphinx"], "all": [f"project-{number}[dev,docs]"]},
-            requires_python=">=3.9",
-        )
 
 
 if __name__ == "__main__":

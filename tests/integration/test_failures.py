@@ -265,7 +265,7 @@ def test_a_full_disk(site: Site, small_disk: Callable[[str], None], size: str) -
     site.check()
 
 
-@pytest.mark.parametrize("size", ["8k", "24k"])
+@pytest.mark.parametrize("size", ["16k", "24k"])
 def test_a_disk_that_is_full_at_once(site: Site, small_disk: Callable[[str], None], size: str) -> None:
     """Not even the log of the first container can be written: that is the reason, not what came of it."""
     small_disk(f"size={size}")

@@ -90,7 +90,8 @@ def test_html_attributes(attributes: str, yanked: str | None, metadata: str | No
 
 
 def test_html_with_a_base_and_odd_spellings() -> None:
-    body = f"<BASE HREF='https://files.invalid/x/'><A Href='demo-1%2E0-py3-none-any.whl'>name</A><a>none</a><a href=''>x</a>"
+    links = "<A Href='demo-1%2E0-py3-none-any.whl'>name</A><a>none</a><a href=''>x</a>"
+    body = f"<BASE HREF='https://files.invalid/x/'>{links}"
     (found,) = from_html(body)
     assert found.filename == NAME
     assert found.url == "https://files.invalid/x/demo-1%2E0-py3-none-any.whl"

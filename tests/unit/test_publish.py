@@ -163,11 +163,13 @@ def test_projects_come_before_the_root_that_names_them(
         written.append(str(target))
         replace(source, target)
 
+    later = make_wheel(directory.public, "zoo", "1.0")  # whose name would come after `index.html`
+    directory.record(directory.manifest(), [later.name])
     monkeypatch.setattr(os, "replace", noting)
     go(directory)
     names = [path.partition("/simple/")[2] for path in written if "/simple/" in path]
     assert set(names[-2:]) == {"index.html", "index.json"}
-    assert len(names) == 6
+    assert len(names) == 8
 
 
 def test_modes_are_as_the_settings_say(directory: PlatformDirectory) -> None:

@@ -180,7 +180,7 @@ def test_a_build_requirement_that_nobody_has_is_told(
 ) -> None:
     add(server, tmp_path, build_requires=["gone"])
     shop = workshop()
-    with pytest.raises(BuildError, match="demo 1.0: build requirements cannot be met: gone: nothing of that name"):
+    with pytest.raises(BuildError, match=r"demo 1\.0: build requirements cannot be met: gone: nothing of that name"):
         shop.wheel(sdist(shop))
     assert container.requests == []
 
