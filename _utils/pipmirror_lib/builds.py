@@ -29,6 +29,7 @@ from pipmirror_lib.workplace import Workplace, copy_checked, make_readable, read
 
 MORE_REQUIREMENTS = 64
 _REQUIRES_SIZE = 64 << 10
+_MEMBERS, _UNPACKED = 200_000, 4 << 30
 _HINTS = (
     (r"use_2to3 is invalid", "try build_constraints: setuptools<58"),
     (
@@ -173,11 +174,11 @@ def _relative(path: str) -> str:
 def _unpack(wheel: Path, paths: Mapping[str, Path]) -> None:
     from installer import install
     from installer.destinations import SchemeDictionaryDestination
-    from installer.exceptions import InstallerError
     from installer.sources import WheelFile
 
     try:
         with WheelFile.open(wheel) as source:
+            _check_size(wheel)
             source.validate_record()
             scheme = {name: str(path) for name, path in paths.items()}
             scheme["headers"] = str(paths["include"] / canonicalize_name(source.distribution))
@@ -186,9 +187,16 @@ def _unpack(wheel: Path, paths: Mapping[str, Path]) -> None:
                 scheme, interpreter="/pipmirror/env/bin/python", script_kind="posix", overwrite_existing=True
             )
             install(source, destination, {"INSTALLER": b"pipmirror\n"})
-    except (InstallerError, ValueError, KeyError, AssertionError, OSError, zipfile.BadZipFile) as error:
+    except Exception as error:  # for damage, the formats inside know a dozen kinds
         reason = short(str(error)) or type(error).__name__
         raise BuildError(f"{wheel.name}: cannot become part of a build environment: {reason}") from error
+
+
+def _check_size(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        members = archive.infolist()
+    if len(members) > _MEMBERS or sum(member.file_size for member in members) > _UNPACKED:
+        raise ValueError("too many members, or too large")
 
 
 def read_requires(path: Path, what: str) -> list[str]:

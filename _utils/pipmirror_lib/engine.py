@@ -214,6 +214,10 @@ class Engine:
             self._remove(row["Id"])
         return [row["Id"] for row in rows]
 
+    def remove_own(self) -> list[str]:
+        """End and remove the containers of this very process; their ids."""
+        return self.remove_containers({OWNER_LABEL: _owner()})
+
     def remove_abandoned(self) -> list[str]:
         """Remove the containers of runs on this machine that were killed before they could; their ids."""
         with translated("list containers"):
@@ -251,7 +255,7 @@ class Engine:
             user=spec.user or (f"{NOBODY}:{NOBODY}" if spec.hardened else ""),
             environment=environment,
             working_dir=spec.working_dir or (SCRATCH if spec.hardened else None),
-            labels={**spec.labels, LABEL: "1", OWNER_LABEL: f"{socket.gethostname()}/{os.getpid()}"},
+            labels={**spec.labels, LABEL: "1", OWNER_LABEL: _owner()},
             host_config=self._host_config(spec),
             platform=oci_platform(spec.platform) or None,
             # The client's proxy settings may hold a password, which is none of strangers' code's business.
@@ -365,6 +369,10 @@ def give_away(directory: Path) -> Path:
     else:
         directory.chmod(0o777)
     return directory
+
+
+def _owner() -> str:
+    return f"{socket.gethostname()}/{os.getpid()}"
 
 
 def _is_gone(owner: str) -> bool:

@@ -8,9 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from pipmirror_lib.logs import harmless
+
 
 class PipmirrorError(Exception):
-    """Root of everything that this library raises on purpose."""
+    """Root of everything that this library raises on purpose.
+
+    Messages repeat what strangers wrote (names, metadata, output), so what could steer a terminal is taken out here.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(harmless(message))
 
 
 class SettingsError(PipmirrorError):

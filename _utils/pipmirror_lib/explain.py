@@ -8,6 +8,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import NormalizedName
 
 from pipmirror_lib.candidates import Candidate
+from pipmirror_lib.logs import harmless
 from pipmirror_lib.world import Want, World
 
 SHOWN = 5
@@ -51,6 +52,7 @@ def _is_hopeless(world: World, name: NormalizedName) -> bool:
 
 
 def blame(world: World, missing: dict[str, str], projects: Iterable[NormalizedName], text: str) -> None:
+    text = harmless(text)  # versions, specifiers and reasons may be a stranger's words
     for project in dict.fromkeys(projects):
         for root, path in chains(world, project):
             way = f" ({' -> '.join(path)})" if len(path) > 1 else ""

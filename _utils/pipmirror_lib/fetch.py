@@ -10,13 +10,14 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.response import BaseHTTPResponse
 from urllib3.util.retry import Retry
 
 from pipmirror_lib.errors import MirrorError, PackageIndexError
@@ -26,6 +27,8 @@ from pipmirror_lib.settings import Index
 PAGE_LIMIT = 64 << 20
 CHUNK = 256 << 10
 CONNECTIONS = 16
+PATIENCE = 30  # seconds
+_Origin = tuple[str, str, int]
 _CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 
 
@@ -45,14 +48,24 @@ def default_url() -> str:
     return str(PyPI.simple_url)
 
 
+class _Retry(Retry):
+    """A server may ask for patience, not for hours of it: the platform is locked meanwhile."""
+
+    def get_retry_after(self, response: BaseHTTPResponse) -> float | None:
+        asked = super().get_retry_after(response)
+        return None if asked is None else min(asked, PATIENCE)
+
+
 class Client:
     """One pool of connections for a whole run; safe to use from several threads."""
 
     def __init__(self, settings: Index) -> None:
-        self.urls = tuple(url.rstrip("/") + "/" for url in (settings.url or default_url(), *settings.extra_urls))
+        declared = [url.rstrip("/") + "/" for url in (settings.url or default_url(), *settings.extra_urls)]
+        self.urls = tuple(_without_credentials(url) for url in declared)
+        self._credentials = _credentials(declared, settings)
         self._settings = settings
         self._session = requests.Session()
-        retries = Retry(
+        retries = _Retry(
             total=settings.retries,
             backoff_factor=0.5,
             status_forcelist=(429, 500, 502, 503, 504),
@@ -114,7 +127,8 @@ class Client:
     @contextmanager
     def _get(self, url: str, headers: dict[str, str]) -> Iterator[requests.Response]:
         origin = _origin(url)
-        auth = (self._settings.username, self._settings.password) if self._is_ours(origin) else None
+        # Credentials belong to the declared index; a page may link anywhere.
+        auth = self._credentials.get(origin)
         verify = False if origin[1] in self._settings.trusted_hosts else self._verify
         try:
             response = self._session.get(
@@ -131,21 +145,37 @@ class Client:
         except requests.RequestException as error:
             raise PackageIndexError(_unreachable(url, error)) from error
 
-    def _is_ours(self, origin: tuple[str, str, int]) -> bool:
-        """Credentials belong to the declared index, also where it moves on to https; a page may link anywhere."""
-        declared = _origin(self.urls[0])
-        upgraded = ("https", declared[1], 443) if declared[::2] == ("http", 80) else declared
-        return bool(self._settings.username) and origin in (declared, upgraded)
-
     def _check(self, response: requests.Response) -> None:
         if response.status_code in (401, 403):
-            hint = "check index:username and index:password" if self._settings.username else "it wants credentials"
+            known = _origin(response.url) in self._credentials
+            hint = "check index:username and index:password" if known else "it wants credentials"
             raise PackageIndexError(f"{bare(response.url)} refuses us ({response.status_code}): {hint}")
         if response.status_code != 200:
             raise PackageIndexError(f"{bare(response.url)} answers {response.status_code} {response.reason}")
 
 
-def _origin(url: str) -> tuple[str, str, int]:
+def _credentials(urls: Sequence[str], settings: Index) -> dict[_Origin, tuple[str, str]]:
+    """What each origin is told, also where it moves on from http to https."""
+    found = {}
+    for number, url in enumerate(urls):
+        parts, origin = urlsplit(url), _origin(url)
+        username, password = unquote(parts.username or ""), unquote(parts.password or "")
+        if number == 0 and settings.username:
+            username, password = settings.username, settings.password
+        if username:
+            # requests encodes as latin-1; this way what it sends is UTF-8.
+            found[origin] = (username.encode().decode("latin-1"), password.encode().decode("latin-1"))
+            if origin[::2] == ("http", 80):
+                found[("https", origin[1], 443)] = found[origin]
+    return found
+
+
+def _without_credentials(url: str) -> str:
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def _origin(url: str) -> _Origin:
     """Scheme, host and port."""
     try:
         parts = urlsplit(url)

@@ -13,9 +13,10 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-_DURATION = re.compile(r"(\d+)\s*([smhdw])")
+_DURATION = re.compile(r"(\d{1,6})\s*([smhdw])")
+# Six digits keep a number of weeks within what a clock can subtract.
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_SIZE = re.compile(r"(\d+)\s*([kmgt]?)i?b?", re.IGNORECASE)
+_SIZE = re.compile(r"(\d{1,15})\s*([kmgt]?)i?b?", re.IGNORECASE)
 _FACTOR = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _MODE = re.compile(r"0?[0-7]{3,4}")
 
@@ -90,32 +91,42 @@ class Fields:
         wanted = "one of " + ", ".join(among)
         return self._read(key, default, lambda v: v if v in among else None, wanted)
 
-    def whole(self, key: str, default: int, least: int = 1) -> int:
+    def whole(self, key: str, default: int, least: int = 1, most: int = 10_000_000) -> int:
         def convert(value: Any) -> int | None:
-            fits = isinstance(value, int) and not isinstance(value, bool) and value >= least
+            fits = isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
             return value if fits else None
 
-        return self._read(key, default, convert, f"a whole number of at least {least}")
+        return self._read(key, default, convert, f"a whole number from {least} to {most}")
 
-    def number(self, key: str, default: float) -> float:
+    def number(self, key: str, default: float, least: float, most: float) -> float:
         def convert(value: Any) -> float | None:
-            fits = isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
+            fits = isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value <= most
             return float(value) if fits else None
 
-        return self._read(key, default, convert, "a number above 0")
+        return self._read(key, default, convert, f"a number from {least} to {most}")
 
     def duration(self, key: str, default: int) -> int:
         """Seconds, from `90s`, `15m`, `12h`, `3d`, `2w` or 0."""
         return self._read(key, default, seconds, "a duration such as 90s, 15m, 12h, 3d, 2w, or 0")
 
-    def size(self, key: str, default: int) -> int:
+    def size(self, key: str, default: int, least: int) -> int:
         """Bytes, from a whole number or `512m`, `4g`."""
 
         def convert(value: Any) -> int | None:
-            match = _SIZE.fullmatch(str(value).strip()) if not isinstance(value, bool) else None
-            return int(match[1]) * _FACTOR[match[2].lower()] if match else None
+            match = _SIZE.fullmatch(str(value).strip()) if isinstance(value, (int, str)) else None
+            found = int(match[1]) * _FACTOR[match[2].lower()] if match else 0
+            return found if found >= least else None
 
-        return self._read(key, default, convert, "a size such as 512m or 4g")
+        return self._read(key, default, convert, f"a size such as 512m or 4g, at least {least >> 20}m")
+
+    def owner(self, key: str) -> str:
+        """A user's or group's name, or its number as text."""
+
+        def convert(value: Any) -> str | None:
+            fits = isinstance(value, (int, str)) and not isinstance(value, bool) and str(value).strip() == str(value)
+            return str(value) if fits else None
+
+        return self._read(key, "", convert, "a name or a number")
 
     def mode(self, key: str, default: int) -> int:
         """Permission bits, from `'0644'`, `'644'` or 644 (Salt's YAML drops the leading zero)."""

@@ -130,15 +130,17 @@ class Index:
 
     def metadata(self, candidate: Candidate) -> Future[Metadata]:
         """What a wheel (or an sdist that says so itself) requires; fails with WheelError where it does not say."""
-        key = candidate.sha256 or candidate.url
+        key = f"{candidate.url} {candidate.sha256} {candidate.metadata_sha256}"
         return self._once(self._readers, self._metadata, key, lambda: self._read_metadata(candidate))
 
     def _read_metadata(self, candidate: Candidate) -> Metadata:
-        cached = self._cache / candidate.sha256[:2] / f"{candidate.sha256}.json" if candidate.sha256 else None
+        # By the hash of the very bytes that were read: what another index claims of a wheel must not stick to it.
+        digest = candidate.sha256 if candidate.metadata_sha256 is None else candidate.metadata_sha256
+        cached = self._cache / digest[:2] / f"{digest}.json" if digest else None
         if cached is not None:
             try:
-                return Metadata.from_data(json.loads(cached.read_bytes()))
-            except (OSError, ValueError, TypeError, KeyError):
+                return _belonging(Metadata.from_data(json.loads(cached.read_bytes())), candidate)
+            except (OSError, ValueError, TypeError, KeyError, WheelError):
                 pass  # not there, half-written or of another version: read the source again
         metadata = self._fetch_metadata(candidate)
         if cached is not None:
@@ -240,9 +242,9 @@ class IndexSource:
             return list(present.values())
         merged = [self._same(present.get(candidate.filename), candidate) for candidate in offered]
         names = {candidate.filename for candidate in offered}
-        sources = {candidate.sha256 for candidate in offered if candidate.is_sdist and candidate.sha256}
+        sources = {c.sha256 or c.filename for c in offered if c.is_sdist}
         extra = [c for c in present.values() if c.filename not in names]
-        return merged + [c for c in extra if not self._upgrade or c.source_sha256 in sources]
+        return merged + [c for c in extra if not self._upgrade or sources & set(c.source)]
 
     @staticmethod
     def _same(present: Candidate | None, offered: Candidate) -> Candidate:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
@@ -29,6 +30,8 @@ class LocalSource:
     by_project: dict[NormalizedName, list[Candidate]] = field(default_factory=dict)
     metadata_of: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
+    # What a link leads to can change without the directory showing it.
+    links: bool = False
 
     def files(self, project: NormalizedName) -> Sequence[Candidate]:
         return self.by_project.get(project, ())
@@ -66,6 +69,7 @@ def scan(
         except OSError as error:  # a link to nowhere, or gone since we looked
             source.broken[entry.name] = f"{entry.name} cannot be read: {error.strerror}"
             continue
+        source.links = source.links or entry.is_symlink()
         key = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
         old = known.get(entry.name)
         entries[entry.name] = old if old and old[:3] == key else [*key, _inspect(Path(entry.path))]
@@ -82,6 +86,10 @@ def _inspect(path: Path) -> Mapping[str, Any] | str:
             return f"{path.name} is not a regular file"
         return asdict(checked_metadata(path, path.name)[1])
     except WheelError as error:
+        cause = error.__cause__
+        # A disk that cannot be read says nothing of the wheel (EINVAL is what damaged archives lead to).
+        if isinstance(cause, OSError) and cause.errno != errno.EINVAL:
+            raise MirrorError(f"cannot read {path}: {cause.strerror}") from error
         return str(error)
 
 
@@ -89,6 +97,9 @@ def _add(source: LocalSource, entry: os.DirEntry[str], known: Sequence[Any], rec
     content = known[3]
     if isinstance(content, str):
         source.broken[entry.name] = content
+        return
+    if record.get("origin") in ("index", "built") and record.get("size", known[0]) != known[0]:
+        source.broken[entry.name] = f"{entry.name} was replaced: {known[0]} bytes instead of {record.get('size')}"
         return
     name = parse_name(entry.name)
     source.metadata_of[entry.name] = content
@@ -103,7 +114,7 @@ def _add(source: LocalSource, entry: os.DirEntry[str], known: Sequence[Any], rec
             size=known[0],
             requires_python=content.get("requires_python"),
             built=record.get("origin") == "built",
-            source_sha256=str(record.get("source", {}).get("sha256", "")),
+            source=tuple(str(value) for value in record.get("source", {}).values()),
         )
     )
 

@@ -20,7 +20,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from pipmirror_lib.errors import MirrorError
+from pipmirror_lib.errors import MirrorError, WheelError
 from pipmirror_lib.profile import TargetProfile
 from pipmirror_lib.settings import Files, Mirror
 from pipmirror_lib.wheels import checked_metadata, parse_name, sha256_of
@@ -42,6 +42,8 @@ class Admission:
     staged: Path
     filename: str
     record: Record
+    # What the index says its METADATA is, which the decision was made from.
+    metadata_sha256: str = ""
 
 
 class PlatformDirectory:
@@ -109,7 +111,8 @@ class PlatformDirectory:
         try:
             os.chmod(path, mode)
             if self.files.user or self.files.group:
-                shutil.chown(path, self.files.user or None, self.files.group or None)  # type: ignore[arg-type]
+                user, group = (int(n) if n.isdecimal() else n or None for n in (self.files.user, self.files.group))
+                shutil.chown(path, user, group)  # type: ignore[arg-type]
         except LookupError as error:
             raise MirrorError(f"files: {error}") from error
 
@@ -157,6 +160,20 @@ class PlatformDirectory:
             del manifest["wheels"][name]
         self.save_manifest(manifest)
 
+    def set_aside(self, manifest: Record, filenames: Iterable[str]) -> None:
+        """Take what pip could not use out of the readers' sight; nothing is lost, it lies in the private directory."""
+        aside = self.private / "broken"
+        try:
+            aside.mkdir(mode=0o700, exist_ok=True)
+            for name in filenames:
+                place = aside / f"{name}.{time.time_ns()}"
+                os.replace(self.public / name, place)
+                (self.public / f"{name}.metadata").unlink(missing_ok=True)
+                manifest["wheels"].pop(name, None)
+        except OSError as error:
+            raise MirrorError(f"cannot move {error.filename} into {aside}: {error.strerror}") from error
+        self.save_manifest(manifest)
+
     def admit(self, manifest: Record, admissions: Iterable[Admission]) -> None:
         """Bring checked wheels in: durable in staging, promised in the journal, then renamed and recorded."""
         batch = list(admissions)
@@ -176,6 +193,8 @@ class PlatformDirectory:
 
     def _prepare(self, admission: Admission) -> tuple[bytes, Record]:
         described = _describe(admission.staged, admission.filename)
+        if admission.metadata_sha256 not in ("", described[1]["metadata_sha256"]):
+            raise WheelError(f"{admission.filename} holds other METADATA than the index says; it cannot be trusted")
         self.own(admission.staged, self.files.file_mode)
         _sync(admission.staged)
         return described
@@ -206,7 +225,8 @@ class PlatformDirectory:
             staged, final = self.staging / filename, self.public / filename
             if staged.is_file() and sha256_of(staged) == record["sha256"]:
                 self._enter(staged, filename, checked_metadata(staged, filename)[0])
-            if final.is_file() and final.stat().st_size == record["size"]:
+            # What is neither here nor there any more was not lost by us; it will be fetched again.
+            if final.is_file() and sha256_of(final) == record["sha256"]:
                 self._side_file(filename, checked_metadata(final, filename)[0])
                 promised[filename] = record
         if self.journal_path.exists():
@@ -335,7 +355,11 @@ def known_downloads(target: Path, platforms: Iterable[str]) -> dict[str, Path]:
     known = {}
     for name in platforms:
         directory = PlatformDirectory(target, name)
-        for filename, record in directory.manifest()["wheels"].items():
+        try:
+            wheels = directory.manifest()["wheels"]
+        except MirrorError:
+            continue  # that platform's own sync tells; the others only lose an economy
+        for filename, record in wheels.items():
             path = directory.public / filename
             if record["origin"] != "built" and path.is_file() and path.stat().st_size == record["size"]:
                 known[str(record["sha256"])] = path

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
@@ -75,6 +76,15 @@ def _sha256(text: object) -> str:
     return digest if _SHA256.fullmatch(digest) else ""
 
 
+def _moment(text: object) -> str:
+    """An ISO 8601 moment, or '': we publish it again, and clients refuse a page over a bad one."""
+    try:
+        datetime.fromisoformat(str(text).replace("Z", "+00:00"))
+    except ValueError:
+        return ""
+    return str(text)
+
+
 def _from_json(page: Mapping[str, Any], url: str) -> Iterator[dict[str, Any]]:
     for file in page["files"]:
         yanked, size = file.get("yanked", False), file.get("size")
@@ -85,7 +95,7 @@ def _from_json(page: Mapping[str, Any], url: str) -> Iterator[dict[str, Any]]:
             "sha256": _sha256((file.get("hashes") or {}).get("sha256")),
             "size": size if type(size) is int and size >= 0 else None,
             "requires_python": str(file.get("requires-python") or "") or None,
-            "upload_time": str(file.get("upload-time") or ""),
+            "upload_time": _moment(file.get("upload-time")),
             "yanked": None if yanked is False or yanked is None else ("" if yanked is True else str(yanked)),
             "metadata": _sha256(metadata.get("sha256")) if isinstance(metadata, dict) else "" if metadata else None,
         }

@@ -33,6 +33,7 @@ ENGINE_NEEDED = "prepare the builder image: its recipe (image, pre_command, pyth
 REBUILD = "prepare the builder image: it is older than rebuild_after"
 UPGRADE = "look for upgrades on the index"
 VERIFY = "verify that every set installs without network"
+SET_ASIDE = "set aside wheels that pip could not use"
 RECOVER = "finish what an interrupted sync has begun"
 PUBLISH = "publish the pages"
 ENGINE_WORK = (ENGINE_NEEDED, REBUILD)
@@ -56,7 +57,7 @@ class PlatformPlan:
 
     @property
     def nothing_to_do(self) -> bool:
-        return self.satisfied and not (self.unrecorded or self.vanished or self.due)
+        return self.satisfied and not (self.unrecorded or self.vanished or self.broken or self.due)
 
 
 def question(
@@ -86,16 +87,23 @@ def make(mirror: Mirror, platform: Platform, directory: PlatformDirectory) -> Pl
     key = _key(mirror, platform, directory)
     plan = _cached(directory.verdict_path, key)
     if plan is None:
-        plan = _decide(mirror, platform, directory, profile)
-        _remember(directory, key, plan)
+        wheels = directory.manifest()["wheels"]
+        source = local.scan(directory.public, directory.scan_cache, wheels)
+        plan = _decide(mirror, platform, profile, source, wheels)
+        if not source.links:
+            _remember(directory, key, plan)
     return replace(plan, due=_due(mirror, platform, directory, plan))
 
 
-def _decide(mirror: Mirror, platform: Platform, directory: PlatformDirectory, profile: TargetProfile) -> PlatformPlan:
+def _decide(
+    mirror: Mirror,
+    platform: Platform,
+    profile: TargetProfile,
+    source: LocalSource,
+    wheels: Mapping[str, Record],
+) -> PlatformPlan:
     from pipmirror_lib import resolve  # and resolvelib, which a remembered verdict saves
 
-    wheels = directory.manifest()["wheels"]
-    source = local.scan(directory.public, directory.scan_cache, wheels)
     missing: dict[str, str] = {}
     wanted_by: dict[str, tuple[str, ...]] = {}
     warnings: dict[str, None] = {}
@@ -143,7 +151,9 @@ def _due(mirror: Mirror, platform: Platform, directory: PlatformDirectory, plan:
         due.append(REBUILD)
     if mirror.upgrade is True or (mirror.upgrade and age(state.get("looked", "")) > mirror.upgrade):
         due.append(UPGRADE)
-    if mirror.verify and plan.satisfied and not proofs(state, plan):
+    if plan.broken:
+        due.append(f"{SET_ASIDE}: {'; '.join(plan.broken.values())}")
+    if mirror.verify and plan.closure and not proofs(state, proof_key(mirror, platform, directory, state, plan)):
         due.append(VERIFY)
     if directory.journal_path.exists():
         due.append(RECOVER)
@@ -158,14 +168,24 @@ def recipe_of(platform: Platform) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def closure_digest(plan: PlatformPlan) -> str:
-    return hashlib.sha256("\n".join(plan.closure).encode()).hexdigest()
+def proof_key(
+    mirror: Mirror, platform: Platform, directory: PlatformDirectory, state: Mapping[str, Any], plan: PlatformPlan
+) -> str:
+    """Everything that a verification has proved something of: the wheels, what was asked for, and in which image."""
+    parts = [
+        plan.closure,
+        manifest_stamp(directory),
+        _asked(mirror, platform),
+        state.get("image"),
+        platform.verify_command,
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def proofs(state: Mapping[str, Any], plan: PlatformPlan) -> dict[str, Any]:
-    """What the last verification of this very closure has shown, by set; empty where there was none."""
+def proofs(state: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """What the last verification has shown, by set; empty where it was of something else."""
     verified = state.get("verified") or {}
-    return dict(verified["sets"]) if verified.get("closure") == closure_digest(plan) else {}
+    return dict(verified["sets"]) if verified.get("key") == key else {}
 
 
 def manifest_stamp(directory: PlatformDirectory) -> str:
@@ -208,13 +228,20 @@ def _key(mirror: Mirror, platform: Platform, directory: PlatformDirectory) -> st
         _stamp(directory.manifest_path),
         _stamp(directory.profile_path),
         STAMP,
+        _asked(mirror, platform),
+        mirror.resolve_timeout,
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _asked(mirror: Mirror, platform: Platform) -> list[Any]:
+    """Every setting that the answer depends on."""
+    return [
         [[wanted.name, [str(r) for r in wanted.requirements]] for wanted in platform.sets],
         [str(r) for r in mirror.constraints],
         mirror.prereleases,
         mirror.no_binary,
-        mirror.resolve_timeout,
     ]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def _cached(path: Path, key: str) -> PlatformPlan | None:

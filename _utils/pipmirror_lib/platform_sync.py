@@ -38,6 +38,7 @@ class PlatformSync:
         self.platform = platform
         self.directory = PlatformDirectory.of(run.mirror, platform.name)
         self.added: dict[str, Record] = {}
+        self.removed: dict[str, Record] = {}
         self.notes: list[str] = []
         self.details: Result = {}
 
@@ -47,22 +48,20 @@ class PlatformSync:
         self.directory.create()
         with self._locked():
             manifest = self._recovered()
-            planned = self._plan()
+            planned = self._tidy(manifest)
             if not planned.satisfied or upgrade or any(line in planned.due for line in plan.ENGINE_WORK):
-                self._prepare_if_possible()
-                planned = self._plan()
-            planned = self._tidy(manifest, planned)
+                self._prepare_if_possible(plan.REBUILD in planned.due)
+                planned = self._tidy(manifest)
             problems = []
             if not planned.satisfied or upgrade or plan.UPGRADE in planned.due:
                 problems = self._complete(manifest, upgrade or plan.UPGRADE in planned.due)
                 planned = self._plan()
                 problems = problems or explain.lines(planned.missing)
-            if not problems and plan.VERIFY in planned.due:
-                problems = self._verify(planned)
-                if problems:
-                    return problems  # what does not install is not published
-            if not problems or self.added:
+            unproved = self._verify(planned) if plan.VERIFY in planned.due else []
+            # What does not install is not published, and a first failure leaves no pages of nothing.
+            if not unproved and (not problems or manifest["wheels"] or self.directory.published_path.exists()):
                 self._publish(manifest)
+            problems += unproved
             if not problems:
                 self._remember(synced=now())
                 self._say(planned)
@@ -87,7 +86,7 @@ class PlatformSync:
         self.directory.create()
         with self._locked():
             manifest = self._recovered()
-            planned = self._tidy(manifest, self._plan())
+            planned = self._tidy(manifest)
             if plan.VERIFY in planned.due:
                 return ["not published: the sets were not verified; run pipmirror.sync or pipmirror.verify"]
             self._publish(manifest)
@@ -118,6 +117,7 @@ class PlatformSync:
     @cached_property
     def engine(self) -> Engine:
         engine = Engine.connect(self.mirror.container.engine_url)
+        self.run.uses_engine = True
         if abandoned := engine.remove_abandoned():
             self.notes.append(f"removed {explain.count(len(abandoned), 'container')} that a killed run had left")
         return engine
@@ -127,9 +127,12 @@ class PlatformSync:
         """The builder image, made where there is none."""
         return self._prepare(force=False)
 
-    def _prepare_if_possible(self) -> None:
+    def _prepare_if_possible(self, expired: bool) -> None:
         """A platform that has a profile of this recipe can go on without an engine until something must be built."""
         try:
+            # Without a pre_command there is no image of ours whose age could tell: the base itself is fetched anew.
+            if expired and not self.platform.pre_command:
+                self.image = self._prepare(force=True)
             _ = self.image
         except EngineError as error:
             if plan.ENGINE_NEEDED in self._plan().due or self.directory.profile() is None:
@@ -163,15 +166,20 @@ class PlatformSync:
         self.details["image"] = {"id": image.id, "source": image.base_source, "reused": image.reused}
         self._remember(
             recipe=plan.recipe_of(self.platform),
-            prepared=image.created,
+            prepared=image.created if self.platform.pre_command else now(),
             image=image.id,
             base=image.base_id,
             image_source=image.base_source,
         )
         return image
 
-    def _tidy(self, manifest: Record, planned: PlatformPlan) -> PlatformPlan:
+    def _tidy(self, manifest: Record) -> PlatformPlan:
         """Bring the manifest in line with the directory before anything else is decided."""
+        planned = self._plan()
+        if planned.broken:
+            self.directory.set_aside(manifest, planned.broken)
+            self.removed.update({name: {"reason": why} for name, why in planned.broken.items()})
+            self.notes += [f"set aside: {why}" for why in planned.broken.values()]
         if planned.vanished:
             self.directory.forget(manifest, planned.vanished)
         if planned.unrecorded:
@@ -181,8 +189,7 @@ class PlatformSync:
             self.notes.append(
                 f"recorded {explain.count(len(planned.unrecorded), 'wheel')} that lay there, fetched none of them"
             )
-        self.notes += [f"ignored: {why}" for why in planned.broken.values()]
-        return self._plan() if planned.vanished or planned.unrecorded else planned
+        return self._plan() if planned.vanished or planned.unrecorded or planned.broken else planned
 
     def _complete(self, manifest: Record, upgrade: bool) -> list[str]:
         """Lock, fetch, build and admit what is missing; returns what could not be had."""
@@ -245,7 +252,8 @@ class PlatformSync:
             "url": bare(candidate.url),
             "upload_time": candidate.upload_time,
         }
-        return Admission(self.directory.stage(fetched.path, candidate.filename), candidate.filename, record)
+        staged = self.directory.stage(fetched.path, candidate.filename)
+        return Admission(staged, candidate.filename, record, candidate.metadata_sha256 or "")
 
     def _stage(self, built: Path) -> Path:
         return self.directory.stage(built, built.name)
@@ -253,7 +261,9 @@ class PlatformSync:
     def _verify(self, planned: PlatformPlan) -> list[str]:
         proofs: Result = {}
         problems = []
-        for wanted in self.platform.sets:
+        # A set that is not complete fails for that; the others are proved, because they are published.
+        complete = (s for s in self.platform.sets if not any(str(r) in planned.missing for r in s.requirements))
+        for wanted in complete:
             self.progress(f"installing the set {wanted.name} without network")
             try:
                 outcome = self._install([str(r) for r in wanted.requirements])
@@ -266,7 +276,9 @@ class PlatformSync:
         if not self.platform.verify_command:
             self.notes.append("installed in the builder image: shared libraries of the run-time image were not proved")
         if not problems:
-            self._remember(verified={"closure": plan.closure_digest(planned), "at": now(), "sets": proofs})
+            state = plan.read_json(self.directory.private / "state.json")
+            key = plan.proof_key(self.mirror, self.platform, self.directory, state, planned)
+            self._remember(verified={"key": key, "at": now(), "sets": proofs})
         return problems
 
     def _install(self, requirements: list[str]) -> proof.VerifyOutcome:

@@ -8,13 +8,14 @@ https://packaging.python.org/en/latest/specifications/platform-compatibility-tag
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
 from packaging.markers import Marker, UndefinedEnvironmentName
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.specifiers import SpecifierSet
 from packaging.tags import Tag, parse_tag
 from packaging.version import InvalidVersion, Version
 
@@ -65,7 +66,9 @@ class TargetProfile:
 
     @cached_property
     def python_version(self) -> Version:
-        return Version(self.markers["python_full_version"])
+        """Of a Python that is not released yet (`3.15.0rc1`, `3.14.0+`) its release, which is what pip compares."""
+        release = re.match(r"\d+(\.\d+)*", self.markers["python_full_version"])
+        return Version(release[0] if release else "0")
 
     @cached_property
     def _ranks(self) -> dict[Tag, int]:
@@ -89,7 +92,7 @@ class TargetProfile:
         if found is None:
             try:
                 found = SpecifierSet(requires_python).contains(self.python_version, prereleases=True)
-            except InvalidSpecifier:
+            except ValueError:
                 found = True
             self._python_cache[requires_python] = found
         return found

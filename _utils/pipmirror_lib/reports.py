@@ -136,7 +136,7 @@ def _status(mirror: Mirror, platform: Platform) -> Report:
         "image": state.get("image", ""),
         "image_source": state.get("image_source", ""),
         "image_made": state.get("prepared", ""),
-        "verified": plan.proofs(state, made),
+        "verified": plan.proofs(state, plan.proof_key(mirror, platform, directory, state, made)),
         "python": str(profile.python_version) if profile else "",
         "pip": profile.pip_version if profile else "",
     }

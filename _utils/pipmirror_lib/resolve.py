@@ -44,8 +44,8 @@ class Answer:
 
 def resolve(question: Question, source: Source) -> Answer:
     """Answer the question from the source; ResolutionError only when time or rounds run out."""
-    world = World(source, question)
     try:
+        world = World(source, question)
         roots = world.roots()
     except ValueError as error:
         return Answer(missing={str(r): f"a marker cannot be evaluated: {error}" for r in question.requirements})

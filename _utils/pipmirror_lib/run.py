@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
+from pipmirror_lib.engine import Engine
+from pipmirror_lib.errors import EngineError
 from pipmirror_lib.index import Index
 from pipmirror_lib.mirror import known_downloads, metadata_cache, using_downloads
 from pipmirror_lib.settings import Mirror
@@ -21,6 +23,7 @@ class Run:
         self.mirror = mirror
         self.progress = progress
         self.failed = False
+        self.uses_engine = False
         self._stack = ExitStack()
         self._lock = threading.Lock()
         self._index: Index | None = None
@@ -30,6 +33,13 @@ class Run:
 
     def __exit__(self, *exception: Any) -> None:
         self._stack.__exit__(*exception)
+
+    def interrupt(self) -> None:
+        """End this run's containers, so that the threads that wait for them end as well."""
+        self.failed = True
+        if self.uses_engine:
+            with suppress(EngineError):
+                Engine.connect(self.mirror.container.engine_url).remove_own()
 
     @property
     def index(self) -> Index:

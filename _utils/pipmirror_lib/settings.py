@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from packaging.requirements import Requirement
 from packaging.utils import InvalidName, NormalizedName, canonicalize_name
 
 from pipmirror_lib import requirements
+from pipmirror_lib.declared import Container, Files, Index, Mirror, Platform, RequirementSet, no_such
 from pipmirror_lib.errors import SettingsError
 from pipmirror_lib.fields import Fields, kind_of, seconds
 
@@ -30,100 +30,7 @@ _COMPONENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+@~-]*")
 IMAGE_SOURCES = ("auto", "local", "registry", "debootstrap")
 
 
-@dataclass(frozen=True)
-class RequirementSet:
-    """Requirements that must be installable together."""
-
-    name: str
-    requirements: tuple[Requirement, ...]
-
-
-@dataclass(frozen=True)
-class Platform:
-    """One container image to mirror for."""
-
-    name: str
-    image: str
-    sets: tuple[RequirementSet, ...]
-    pre_command: str = ""
-    verify_command: str = ""
-    architecture: str = ""
-    python: str = "python3"
-    image_source: str = "auto"
-
-
-@dataclass(frozen=True)
-class Index:
-    """Where candidates come from. What may hold a password is kept out of every representation."""
-
-    url: str = field(default="", repr=False)
-    extra_urls: tuple[str, ...] = field(default=(), repr=False)
-    username: str = ""
-    password: str = field(default="", repr=False)
-    ca_cert: str = ""
-    trusted_hosts: tuple[str, ...] = ()
-    proxy: str = field(default="", repr=False)
-    retries: int = 4
-    timeout: int = 30
-
-
-@dataclass(frozen=True)
-class Container:
-    """Limits of the containers that run strangers' code (memory in bytes, timeout in seconds)."""
-
-    memory: int = 4 << 30
-    pids: int = 1024
-    cpus: float = 2.0
-    timeout: int = 3600
-    build_network: tuple[NormalizedName, ...] = ()
-    engine_url: str = ""
-
-
-@dataclass(frozen=True)
-class Files:
-    """Owner and mode of what readers see."""
-
-    user: str = ""
-    group: str = ""
-    file_mode: int = 0o644
-    dir_mode: int = 0o755
-
-
-@dataclass(frozen=True)
-class Mirror:
-    """Everything that is declared for one mirror (all durations in seconds)."""
-
-    name: str
-    target: Path
-    platforms: tuple[Platform, ...]
-    constraints: tuple[Requirement, ...] = ()
-    build_constraints: tuple[Requirement, ...] = ()
-    prereleases: bool | tuple[NormalizedName, ...] = False
-    no_binary: tuple[NormalizedName, ...] = ()
-    min_age: int = 0
-    upgrade: bool | int = False
-    verify: bool = False
-    parallel: int = 2
-    highstate: str = "build"
-    engine_sls: str = "docker"
-    index: Index = Index()
-    container: Container = Container()
-    files: Files = Files()
-    resolve_timeout: int = 300
-    lock_timeout: int = 600
-    rebuild_after: int = 30 * 86400
-
-    def platform(self, name: str) -> Platform:
-        """The platform of that name; SettingsError names the nearest one."""
-        for platform in self.platforms:
-            if platform.name == name:
-                return platform
-        raise SettingsError([_no_such("platform", name, [platform.name for platform in self.platforms])])
-
-    def selected(self, name: str | None) -> tuple[Platform, ...]:
-        """All platforms, or the one that was asked for."""
-        return (self.platform(name),) if name else self.platforms
-
+__all__ = ["Container", "Files", "Index", "Mirror", "Platform", "RequirementSet", "load", "load_one"]
 
 _MIRROR_KEYS = tuple(f.name for f in dataclasses.fields(Mirror) if f.name != "name") + ("packages", "sets")
 
@@ -152,10 +59,23 @@ def load(
         own = Fields(named.values.get(name), place, faults).values
         reader = Fields(_merge(top, own, arguments or {}), place, faults)
         mirrors[name] = _mirror(name, reader)
+    faults += _overlaps(mirrors)
     # A fault at the top level would otherwise be told once per mirror that inherits it.
     if faults:
         raise SettingsError(dict.fromkeys(faults))
     return mirrors
+
+
+def _overlaps(mirrors: Mapping[str, Mirror]) -> Iterator[str]:
+    """Mirrors that would write into each other's directories, or whose states would have one ID."""
+    pairs = [(a, b) for a in mirrors.values() for b in mirrors.values() if a.name < b.name]
+    for one, other in pairs:
+        paths = [Path(os.path.normpath(mirror.target)) for mirror in (one, other)]
+        if paths[0].is_relative_to(paths[1]) or paths[1].is_relative_to(paths[0]):
+            yield f"pipmirror:mirrors: the targets of {one.name!r} and {other.name!r} overlap; give each its own"
+        ids = ({f"{mirror.name}-{platform.name}" for platform in mirror.platforms} for mirror in (one, other))
+        if same := set.intersection(*ids):
+            yield f"pipmirror:mirrors: {one.name!r} and {other.name!r} both make the state {same.pop()!r}; rename one"
 
 
 def load_one(mirrors: Mapping[str, Mirror], name: str | None) -> Mirror:
@@ -165,14 +85,8 @@ def load_one(mirrors: Mapping[str, Mirror], name: str | None) -> Mirror:
     if name is None:
         raise SettingsError([f"mirror: several are declared, name one: {', '.join(sorted(mirrors))}"])
     if name not in mirrors:
-        raise SettingsError([_no_such("mirror", name, list(mirrors))])
+        raise SettingsError([no_such("mirror", name, list(mirrors))])
     return mirrors[name]
-
-
-def _no_such(what: str, name: str, known: Collection[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"declared are: {', '.join(sorted(known)) or 'none'}"
-    return f"{what}: {name!r} is not declared; {hint}"
 
 
 def _merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
@@ -203,7 +117,7 @@ def _mirror(name: str, read: Fields) -> Mirror:
         min_age=read.duration("min_age", 0),
         upgrade=_upgrade(read),
         verify=read.flag("verify", False),
-        parallel=read.whole("parallel", 2),
+        parallel=read.whole("parallel", 2, most=256),
         highstate=read.choice("highstate", "build", ("build", "report")),
         engine_sls=read.text("engine_sls", "docker"),
         index=_index(Fields(read.values.get("index"), read.at("index"), read.faults, secret=True)),
@@ -355,8 +269,8 @@ def _index(read: Fields) -> Index:
     url = read.text("url")
     extra = tuple(text for _, text in read.strings("extra_urls"))
     for key, text in (("url", url), *(("extra_urls", text) for text in extra)):
-        if text and not re.match(r"https?://[^/\s]+", text):
-            read.fault(key, "must start with http:// or https://")
+        if text and not _is_address(text):
+            read.fault(key, "must be a URL that starts with http:// or https:// and names a host")
     if bool(read.values.get("username")) != bool(read.values.get("password")):
         read.fault("username", "username and password belong together; give both or none")
     ca_cert = read.text("ca_cert")
@@ -370,18 +284,28 @@ def _index(read: Fields) -> Index:
         ca_cert=ca_cert,
         trusted_hosts=tuple(text for _, text in read.strings("trusted_hosts")),
         proxy=read.text("proxy"),
-        retries=read.whole("retries", 4, least=0),
-        timeout=read.whole("timeout", 30),
+        retries=read.whole("retries", 4, least=0, most=100),
+        timeout=read.whole("timeout", 30, most=86400),
     )
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        port = parts.port or 0
+        host = (parts.hostname or "").encode("idna")
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(host) and port < 65536 and not re.search(r"[\s\\]", url)
 
 
 def _container(read: Fields) -> Container:
     read.refuse_unknown([f.name for f in dataclasses.fields(Container)])
     default = Container()
     return Container(
-        memory=read.size("memory", default.memory),
+        memory=read.size("memory", default.memory, least=16 << 20),
         pids=read.whole("pids", default.pids),
-        cpus=read.number("cpus", default.cpus),
+        cpus=read.number("cpus", default.cpus, least=0.01, most=4096),
         timeout=read.whole("timeout", default.timeout),
         build_network=_projects(read, "build_network"),
         engine_url=read.text("engine_url"),
@@ -390,10 +314,9 @@ def _container(read: Fields) -> Container:
 
 def _files(read: Fields) -> Files:
     read.refuse_unknown([f.name for f in dataclasses.fields(Files)])
-    owner: Callable[[str], str] = lambda key: str(read.values.get(key) or "")  # noqa: E731
     return Files(
-        user=owner("user"),
-        group=owner("group"),
+        user=read.owner("user"),
+        group=read.owner("group"),
         file_mode=read.mode("file_mode", 0o644),
         dir_mode=read.mode("dir_mode", 0o755),
     )

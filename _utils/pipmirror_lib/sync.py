@@ -56,7 +56,12 @@ def _each(
     platforms = mirror.selected(name)
     with Run(mirror, progress) as run, ThreadPoolExecutor(mirror.parallel) as pool:
         tasks = [(p.name, pool.submit(_guarded, PlatformSync(run, p), act)) for p in platforms]
-        results = {name: task.result() for name, task in tasks}
+        try:
+            results = {name: task.result() for name, task in tasks}
+        except BaseException:  # Ctrl-C, or the minion stops: nobody waits for what has not begun, or still builds
+            pool.shutdown(wait=False, cancel_futures=True)
+            run.interrupt()
+            raise
         failed = [name for name, result in results.items() if not result["result"]]
         run.failed = bool(failed)
     comment = f"{len(results) - len(failed)} of {len(results)} platforms are {done}"
@@ -82,7 +87,7 @@ def _guarded(one: PlatformSync, act: Callable[[PlatformSync], list[str]]) -> Res
         "result": not problems,
         "comment": "\n".join([*problems, *one.notes]),
         "added": one.added,
-        "removed": {},
+        "removed": one.removed,
         "seconds": seconds,
         **one.details,
     }

@@ -7,6 +7,7 @@ https://packaging.python.org/en/latest/specifications/core-metadata/
 from __future__ import annotations
 
 import hashlib
+import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,12 +20,11 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.tags import Tag, parse_tag
 from packaging.utils import (
     BuildTag,
-    InvalidWheelFilename,
     NormalizedName,
     canonicalize_name,
     parse_wheel_filename,
 )
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from pipmirror_lib.errors import WheelError
 
@@ -88,13 +88,14 @@ def parse_name(filename: str) -> WheelName:
     read once each.
     """
     parts = filename.removesuffix(".whl").split("-")
-    if len(parts) not in (5, 6) or not filename.endswith(".whl"):
+    # Longer names than a file system takes make tags by the hundred thousand.
+    if len(parts) not in (5, 6) or not filename.endswith(".whl") or len(filename) > 255:
         raise WheelError(f"{filename} is not a wheel's file name")
     try:
         project, build = _project_and_build("-".join([parts[0], "0", *parts[2:-3]]))
         return WheelName(project, parse_version(parts[1]), build, _tags("-".join(parts[-3:])))
-    except (InvalidWheelFilename, InvalidVersion) as error:
-        raise WheelError(str(error)) from error
+    except ValueError as error:  # also for numbers of thousands of digits
+        raise WheelError(f"{filename}: {error}") from error
 
 
 @lru_cache(maxsize=8192)
@@ -160,13 +161,16 @@ def _metadata_member(archive: zipfile.ZipFile, name: WheelName, filename: str) -
         raise WheelError(f"{filename} holds {len(infos)} .dist-info directories instead of one")
     if not canonicalize_name(infos[0]).startswith(name.project):
         raise WheelError(f"{filename} holds {infos[0]}, which belongs to another project")
+    if any(member.startswith(("/", "../")) or "/../" in member for member in archive.namelist()):
+        raise WheelError(f"{filename} holds a path that leads out of it")
     try:
-        archive.getinfo(f"{infos[0]}/WHEEL")
-        member = archive.getinfo(f"{infos[0]}/METADATA")
+        wheel, member, _ = (archive.getinfo(f"{infos[0]}/{name}") for name in ("WHEEL", "METADATA", "RECORD"))
     except KeyError as error:
-        raise WheelError(f"{filename} lacks METADATA or WHEEL in {infos[0]}") from error
-    if member.file_size > METADATA_LIMIT:
+        raise WheelError(f"{filename} lacks METADATA, RECORD or WHEEL in {infos[0]}") from error
+    if max(wheel.file_size, member.file_size) > METADATA_LIMIT:
         raise WheelError(f"{filename}: METADATA of {member.file_size} bytes is beyond any sense")
+    if not re.search(rb"^Wheel-Version:\s*1\.\d+\s*$", archive.read(wheel), re.MULTILINE | re.IGNORECASE):
+        raise WheelError(f"{filename} is not of Wheel-Version 1, which is all that pip installs")
     return archive.read(member)
 
 
@@ -176,7 +180,7 @@ def checked_metadata(wheel: Path | IO[bytes], filename: str) -> tuple[bytes, Met
     try:
         metadata = parse_metadata(content)
         version = Version(metadata.version)
-    except InvalidVersion as error:
+    except ValueError as error:
         raise WheelError(f"{filename}: {error}") from error
     except WheelError as error:
         raise WheelError(f"{filename}: {error}") from error

@@ -5,7 +5,8 @@ pipmirror-python:
   test.nop:
     - name: every Python package is there
 {%- else %}
-{%- from tpldir ~ "/map.jinja" import python with context %}
+{%- import_yaml tpldir ~ "/defaults.yaml" as defaults %}
+{%- set python = salt["slsutil.merge"](defaults.pipmirror.python, salt["pillar.get"]("pipmirror_python") or {}) %}
 pipmirror-python:
   pip.installed:
     {#- pip.installed does not understand environment markers. #}

@@ -171,7 +171,7 @@ def test_credentials_stay_with_the_index(index: LocalIndex, tmp_path: Path, host
 )
 def test_whose_credentials_they_are(declared: str, asked: str, sent: bool) -> None:
     asking = Client(Index(url=declared, username="me", password=SECRET))
-    assert asking._is_ours(fetch._origin(asked)) is sent
+    assert (fetch._origin(asked) in asking._credentials) is sent
 
 
 @pytest.mark.parametrize("url", ["http://[x/y", "http://host:port/y", "http:///y", "http://"])

@@ -30,13 +30,13 @@ def test_no_duration(value: object) -> None:
     [(1024, 1024), ("512m", 512 << 20), ("4g", 4 << 30), ("4GiB", 4 << 30), ("2 k", 2048), ("1t", 1 << 40)],
 )
 def test_a_size(value: object, expected: int) -> None:
-    assert read(memory=value).size("memory", 1) == expected
+    assert read(memory=value).size("memory", 1, least=1) == expected
 
 
 @pytest.mark.parametrize("value", [True, "much", -1, "1.5g", [], "4x"])
 def test_no_size(value: object) -> None:
     fields = read(memory=value)
-    assert fields.size("memory", 7) == 7
+    assert fields.size("memory", 7, least=1) == 7
     assert len(fields.faults) == 1
 
 
@@ -87,7 +87,7 @@ def test_a_null_is_as_good_as_nothing() -> None:
 def test_reading_goes_on_after_a_fault() -> None:
     fields = read(a=1, b="no", c="x", d="x", e="x", f=-2)
     assert (fields.text("a"), fields.flag("b", True), fields.choice("c", "y", ("y", "z"))) == ("", True, "y")
-    assert (fields.whole("d", 3), fields.number("e", 1.5), fields.whole("f", 4)) == (3, 1.5, 4)
+    assert (fields.whole("d", 3), fields.number("e", 1.5, 1, 2), fields.whole("f", 4)) == (3, 1.5, 4)
     assert [fault.partition(": ")[0] for fault in fields.faults] == [f"place:{key}" for key in "abcdef"]
 
 

@@ -53,7 +53,7 @@ def test_the_manifest_adds_what_a_file_does_not_say(tmp_path: Path) -> None:
     make_wheel(tmp_path)
     record = {"sha256": "00", "origin": "built", "source": {"sha256": "11"}}
     candidate = scan(tmp_path, manifest={NAME: record}).files(DEMO)[0]
-    assert (candidate.sha256, candidate.built, candidate.source_sha256) == ("00", True, "11")
+    assert (candidate.sha256, candidate.built, candidate.source) == ("00", True, ("11",))
 
 
 def test_no_directory_is_an_empty_one(tmp_path: Path) -> None:

@@ -192,9 +192,17 @@ def test_a_closure_is_verified_once(tmp_path: Path, directory: PlatformDirectory
     mirror = declare(tmp_path, verify=True)
     made = make(mirror)
     assert plan.VERIFY in made.due
-    remember(directory, verified={"closure": plan.closure_digest(made), "sets": {"packages": {"installed": 2}}})
+    state = plan.read_json(directory.private / "state.json")
+    key = plan.proof_key(mirror, mirror.platforms[0], directory, state, made)
+    remember(directory, verified={"key": key, "sets": {"packages": {"installed": 2}}})
     assert plan.VERIFY not in make(mirror).due
-    assert plan.proofs(plan.read_json(directory.private / "state.json"), made) == {"packages": {"installed": 2}}
+    assert plan.proofs(plan.read_json(directory.private / "state.json"), key) == {"packages": {"installed": 2}}
+    constrained = declare(tmp_path, verify=True, constraints=["other<2"])
+    assert plan.VERIFY in make(constrained).due, "other constraints were not proved"
+    remember(directory, image="another")
+    assert plan.VERIFY in make(mirror).due, "another image was not proved"
+    remember(directory, image=state.get("image"))
+    assert plan.VERIFY not in make(mirror).due
     make_wheel(directory.public, "demo", "1.1")
     assert plan.VERIFY in make(mirror).due
 

@@ -146,7 +146,7 @@ def test_mirrors_inherit_the_top_level() -> None:
 
 
 def test_several_mirrors_want_a_name() -> None:
-    mirrors = load({**GOOD, "mirrors": {"dev": {}, "prod": {}}})
+    mirrors = load({**GOOD, "mirrors": {"dev": {"target": "/srv/dev"}, "prod": {}}})
     with pytest.raises(SettingsError, match="several are declared, name one: dev, prod"):
         load_one(mirrors, None)
     with pytest.raises(SettingsError, match=r"mirror: 'deb' is not declared; did you mean 'dev'\?"):
@@ -212,17 +212,35 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"min_age": "3 fortnights"}, "must be a duration"),
     ({"min_age": 3}, "must be a duration"),
     ({"verify": "yes"}, "must be true or false"),
-    ({"parallel": 0}, "whole number of at least 1"),
-    ({"parallel": True}, "whole number of at least 1, not the boolean true"),
+    ({"parallel": 0}, "whole number from 1 to 256"),
+    ({"parallel": True}, "whole number from 1 to 256, not the boolean true"),
     ({"highstate": "maybe"}, "must be one of build, report"),
-    ({"index": {"url": "ftp://x"}}, "pipmirror:index:url: must start with http"),
-    ({"index": {"extra_urls": ["file:///x"]}}, "pipmirror:index:extra_urls: must start with http"),
+    ({"index": {"url": "ftp://x"}}, "pipmirror:index:url: must be a URL that starts with http"),
+    ({"index": {"extra_urls": ["file:///x"]}}, "pipmirror:index:extra_urls: must be a URL that starts with http"),
     ({"index": {"username": "me"}}, "username and password belong together"),
     ({"index": {"ca_cert": "ca.pem"}}, "is relative; name an absolute file"),
-    ({"index": {"retries": -1}}, "whole number of at least 0"),
+    ({"index": {"retries": -1}}, "whole number from 0 to 100"),
     ({"index": {"usrname": "x"}}, "pipmirror:index:usrname: unknown key; did you mean 'username'"),
     ({"container": {"memory": "plenty"}}, "must be a size"),
-    ({"container": {"cpus": 0}}, "a number above 0"),
+    ({"container": {"cpus": 0}}, "a number from 0.01"),
+    ({"container": {"memory": 0}}, "at least 16m"),
+    ({"index": {"url": "http://host:abc/"}}, "pipmirror:index:url: must be a URL"),
+    ({"index": {"url": "http://[::1"}}, "pipmirror:index:url: must be a URL"),
+    ({"index": {"url": "http://a..b/"}}, "pipmirror:index:url: must be a URL"),
+    ({"index": {"timeout": 10**15}}, "pipmirror:index:timeout: must be a whole number from 1 to 86400"),
+    ({"min_age": "99999999999d"}, "pipmirror:min_age: must be a duration"),
+    ({"files": {"user": ["x"]}}, "pipmirror:files:user: must be a name or a number"),
+    ({"mirrors": {"a": {}, "b": {}}}, "the targets of 'a' and 'b' overlap"),
+    ({"mirrors": {"a": {"target": "/srv/x"}, "b": {"target": "/srv/x/y/"}}}, "the targets of 'a' and 'b' overlap"),
+    (
+        {
+            "mirrors": {
+                "a": {"target": "/srv/x", "platforms": [{"image": "i", "name": "b-c"}]},
+                "a-b": {"target": "/srv/y", "platforms": [{"image": "i", "name": "c"}]},
+            }
+        },
+        "both make the state 'a-b-c'",
+    ),
     ({"files": {"file_mode": "rw"}}, "must be permission bits"),
     ({"files": {"file_mode": 999}}, "must be permission bits"),
     ({"pakages": ["x"]}, "pipmirror:pakages: unknown key; did you mean 'packages'"),
@@ -314,7 +332,7 @@ def test_a_pillar_that_did_not_render_is_never_acted_upon() -> None:
 
 def test_an_argument_is_checked_like_the_pillar() -> None:
     assert faults(GOOD, arguments={"parallel": "many"}) == [
-        "pipmirror:parallel: must be a whole number of at least 1, not the string 'many'"
+        "pipmirror:parallel: must be a whole number from 1 to 256, not the string 'many'"
     ]
 
 

@@ -143,7 +143,7 @@ def test_a_wheel_may_come_as_an_open_file(tmp_path: Path) -> None:
 
 
 LIES: dict[str, tuple[dict[str, Any], str]] = {
-    "no METADATA": ({"dist_info": "demo-1.0.dist-info/x"}, "lacks METADATA or WHEEL"),
+    "no METADATA": ({"dist_info": "demo-1.0.dist-info/x"}, "lacks METADATA, RECORD or WHEEL"),
     "no dist-info": ({"dist_info": "demo-1.0"}, "holds 0 .dist-info directories"),
     "another's dist-info": ({"dist_info": "evil-1.0.dist-info"}, "belongs to another project"),
     "two dist-infos": ({"extra_members": [("b-1.0.dist-info/METADATA", "")]}, "holds 2 .dist-info directories"),
