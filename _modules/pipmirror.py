@@ -252,13 +252,13 @@ def _mirrors(name, arguments):
     declared = settings.load(
         __pillar__.get("pipmirror"), __opts__.get("pipmirror"), own, __pillar__.get("_errors") or ()
     )
-    return [settings.load_one(declared, name)] if name else list(declared.values())
+    return [settings.load_one(declared, str(name))] if name is not None else list(declared.values())
 
 
 def _ask(question, mirror, platform, arguments, **options):
     """Ask the library about every mirror; with several, platforms are told apart as MIRROR:PLATFORM."""
     with _errors():
-        mirrors = _mirrors(mirror, arguments)
+        mirrors, platform = _mirrors(mirror, arguments), _text(platform)
         answers = {}
         for one in _holding(mirrors, platform):
             prefix = f"{one.name}:" if len(mirrors) > 1 else ""
@@ -269,7 +269,7 @@ def _ask(question, mirror, platform, arguments, **options):
 def _act(action, mirror, platform, arguments, **options):
     """Let the library act on every mirror, and set the return code."""
     with _errors(), _progress() as progress:
-        mirrors = _mirrors(mirror, arguments)
+        mirrors, platform = _mirrors(mirror, arguments), _text(platform)
         comments, results, good = [], {}, True
         for one in _holding(mirrors, platform):
             prefix = f"{one.name}:" if len(mirrors) > 1 else ""
@@ -280,6 +280,11 @@ def _act(action, mirror, platform, arguments, **options):
     if not good:
         __context__["retcode"] = 1
     return {"result": good, "comment": "\n".join(comments), "platforms": results}
+
+
+def _text(name):
+    """The command line reads a platform called 12 as a number."""
+    return None if name is None else str(name)
 
 
 def _holding(mirrors, platform):

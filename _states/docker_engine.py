@@ -60,7 +60,5 @@ def running(
     return _result(name, True, f"{command} was started and answers on {socket}", changes)
 
 
-def _result(
-    name: str, result: bool | None, comment: str, changes: dict[str, Any] | None = None
-) -> dict[str, Any]:
+def _result(name: str, result: bool | None, comment: str, changes: dict[str, Any] | None = None) -> dict[str, Any]:
     return {"name": name, "result": result, "comment": comment, "changes": changes or {}}

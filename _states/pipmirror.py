@@ -9,7 +9,7 @@ Keep Python packages mirrored, per target platform.
 What is mirrored is declared in pillar under ``pipmirror``; a state only names the platform.
 """
 
-from salt.exceptions import SaltException
+from salt.exceptions import CommandExecutionError, SaltException
 
 __virtualname__ = "pipmirror"
 
@@ -100,6 +100,9 @@ def published(name, mirror=None, **settings):
 
 def _only(answer):
     """The one platform of an answer that was narrowed to one."""
+    if len(answer["platforms"]) > 1:
+        found = ", ".join(answer["platforms"])
+        raise CommandExecutionError(f"mirror: several have that platform ({found}); name one")
     return next(iter(answer["platforms"].values()))
 
 
@@ -137,7 +140,7 @@ def _changes(result):
     changes = {project: {**entry, "new": ", ".join(sorted(entry["new"]))} for project, entry in versions.items()}
     if len(changes) > SHOWN:
         changes = {"wheels": {"old": "", "new": f"{len(result['added'])} added; pipmirror.wheels lists them"}}
-    for key in ("profile", "recorded", "recovered", "published"):
+    for key in ("profile", "recorded", "recovered", "removed", "published"):
         if result.get(key):
             changes[f"({key})"] = result[key] if not isinstance(result[key], list) else f"{len(result[key])} wheels"
     if result.get("image") and not result["image"]["reused"]:

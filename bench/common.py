@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,10 @@ PACKAGES = (
     *("scrapy", "mkdocs-material", "streamlit"),
 )
 SUITES = ("bookworm", "bullseye", "trixie")
+INSTALL_PIP = "apt-get update && apt-get -y install python3-pip"
 # The comment makes the recipe ours: an image that somebody else makes from the same command, or removes, is another.
-PRE_COMMAND = "apt-get update && apt-get -y install python3-pip  # for pipmirror's benchmarks"
-SECRET_PLACE = "/run/pipmirror-ca.pem"
+PRE_COMMAND = f"{INSTALL_PIP}  # for pipmirror's benchmarks"
+CERTIFICATES = "/run/pipmirror-ca.pem"
 
 
 @contextmanager
@@ -83,18 +85,24 @@ def median(samples: Sequence[Sample]) -> float:
     return statistics.median(sample.seconds for sample in samples)
 
 
+def fastest(samples: Sequence[Sample]) -> float:
+    """The least disturbed one."""
+    return min(sample.seconds for sample in samples)
+
+
 def compare(title: str, samples: Mapping[str, Sequence[Sample]], baseline: str, bars: Mapping[str, float]) -> bool:
     """Print medians and ratios to the baseline; True if every bar (an upper bound of a ratio) is kept."""
-    base = median(samples[baseline])
+    base, least = median(samples[baseline]), fastest(samples[baseline])
     rows, good = [], True
     for name, own in samples.items():
         ratio, bar = median(own) / base, bars.get(name)
         kept = bar is None or ratio <= bar
         good = good and kept
         verdict = "" if bar is None else f"<= {bar:g}: {'kept' if kept else 'MISSED'}"
-        seconds = sorted(sample.seconds for sample in own)
-        rows.append((name, f"{median(own):.3f}", f"{seconds[0]:.3f} - {seconds[-1]:.3f}", f"{ratio:.3f}", verdict))
-    table(title, ("", "median s", "range s", f"x {baseline}", "bar"), rows)
+        slowest = max(sample.seconds for sample in own)
+        seconds = (f"{median(own):.2f}", f"{fastest(own):.2f} - {slowest:.2f}")
+        rows.append((name, *seconds, f"{ratio:.2f}", f"{fastest(own) / least:.2f}", verdict))
+    table(title, ("", "median s", "range s", f"x {baseline}", "fastest x", "bar"), rows)
     return good
 
 
@@ -103,7 +111,10 @@ def table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     print(f"\n{title}")
     for line in lines:
-        cells = [cell.rjust(width) if number else cell.ljust(width) for number, (cell, width) in enumerate(zip(line, widths, strict=True))]
+        cells = [
+            cell.rjust(width) if number else cell.ljust(width)
+            for number, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
         print("  " + "  ".join(cells).rstrip())
 
 
@@ -183,12 +194,16 @@ class Salt:
         self.config = work / "etc"
         # Compiled once, as on any minion, and nothing is left behind in the checkout.
         self.environment = environment(PYTHONPYCACHEPREFIX=str(work / "bytecode"))
-        self._write("etc/minion", work, f"""\
+        self._write(
+            "etc/minion",
+            work,
+            f"""\
 include: {ROOT}/etc/minion
 root_dir: {work}/root
 pillar_roots: {{base: [{work}/pillar]}}
 file_roots: {{base: [{ROOT}/salt, {work}/sls]}}
-""")
+""",
+        )
         self._write("pillar/top.sls", work, "base: {'*': [declared]}\n")
         self._write("pillar/declared.sls", work, f"#!json\n{json.dumps(pillar)}\n")
         for name, text in (sls or {}).items():
@@ -205,9 +220,7 @@ file_roots: {{base: [{ROOT}/salt, {work}/sls]}}
         return [str(program), "--local", "--config-dir", str(self.config), "-m", str(ROOT), "--out", "json", *words]
 
     def call(self, *words: str) -> Any:
-        done = subprocess.run(
-            self.command(*words), capture_output=True, text=True, check=False, env=self.environment
-        )
+        done = subprocess.run(self.command(*words), capture_output=True, text=True, check=False, env=self.environment)
         try:
             answer = json.loads(done.stdout)["local"]
         except (ValueError, KeyError, TypeError):
@@ -225,18 +238,17 @@ def docker_run(image: str, mount: Path, *command: str) -> None:
     mount.mkdir(parents=True, exist_ok=True)
     words = ["docker", "run", "--rm", "--volume", f"{mount}:/mnt"]
     if certificates := os.environ.get("SSL_CERT_FILE"):
-        words += ["--volume", f"{certificates}:{SECRET_PLACE}:ro", "--env", f"PIP_CERT={SECRET_PLACE}"]
+        words += ["--volume", f"{certificates}:{CERTIFICATES}:ro", "--env", f"PIP_CERT={CERTIFICATES}"]
     words += ["--entrypoint", command[0], image, *command[1:]]
     done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if done.returncode:
         sys.exit(f"{' '.join(words)} failed:\n{done.stdout[-3000:]}")
 
 
-def remove_builder_images() -> None:
-    """Only those that these benchmarks have made."""
-    from hashlib import sha256
-
-    label = f"org.pipmirror.command={sha256(PRE_COMMAND.encode()).hexdigest()}"
-    found = subprocess.run(["docker", "images", "-q", "--filter", f"label={label}"], capture_output=True, text=True, check=True)
+def remove_builder_images(pre_command: str = PRE_COMMAND) -> None:
+    """Those that were made with this command."""
+    label = f"label=org.pipmirror.command={sha256(pre_command.encode()).hexdigest()}"
+    listing = ["docker", "images", "--quiet", "--filter", label]
+    found = subprocess.run(listing, capture_output=True, text=True, check=False)
     if images := sorted(set(found.stdout.split())):
         subprocess.run(["docker", "rmi", "--force", *images], capture_output=True, check=False)

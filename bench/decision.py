@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import common
-
 from pipmirror_lib import local, plan, settings
 from pipmirror_lib.mirror import PlatformDirectory
 

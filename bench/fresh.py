@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import common
-
 from pipmirror_lib import platform_sync, settings, sync
 from pipmirror_lib.mirror import PRIVATE, PlatformDirectory
 

@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 
 import common
-
 from pipmirror_lib import settings, sync
 from pipmirror_lib.mirror import PlatformDirectory
 
@@ -23,7 +22,7 @@ EMPTY = "nothing:\n  test.nop\n"
 
 
 def main() -> int:
-    parser = common.arguments(__doc__, rounds=9)
+    parser = common.arguments(__doc__, rounds=15)
     options = parser.parse_args()
     with common.workspace() as work:
         pillar = satisfied(work / "mirror")

@@ -65,6 +65,7 @@ class Index:
         self._pages: dict[NormalizedName, Future[list[Candidate]]] = {}
         self._files: dict[str, Future[Fetched]] = {}
         self._metadata: dict[str, Future[Metadata]] = {}
+        self.own_downloads: set[Path] = set()
         self.fetched_files = 0
         self.fetched_bytes = 0
 
@@ -109,6 +110,8 @@ class Index:
             return Fetched(known, candidate.sha256)
         name = candidate.sha256 or hashlib.sha256(candidate.url.encode()).hexdigest()
         target = self._downloads / name / candidate.filename
+        with self._lock:
+            self.own_downloads.add(target.parent)
         if candidate.sha256 and target.is_file():
             return Fetched(target, candidate.sha256)
         try:

@@ -27,6 +27,7 @@ from pipmirror_lib.wheels import checked_metadata, parse_name, sha256_of
 
 PRIVATE = ".pipmirror"
 FORMAT = 1
+UNWANTED = 7 * 86400  # seconds
 TEMPORARY = ".{}.{}.tmp"
 Record = dict[str, Any]
 
@@ -327,10 +328,10 @@ def metadata_cache(target: Path) -> Path:
 
 
 @contextmanager
-def using_downloads(target: Path, keep: Callable[[], bool]) -> Iterator[Path]:
-    """Share the downloads with other runs; the last one to succeed empties them.
+def using_downloads(target: Path, done: Callable[[], Iterable[Path]]) -> Iterator[Path]:
+    """Share the downloads with other runs; at the end, what is `done` goes, and what nobody has wanted for a week.
 
-    A run that fails keeps them, and the next one goes on from there.
+    A run that fails is done with nothing, and the next one goes on from there.
     """
     import fcntl
 
@@ -339,15 +340,13 @@ def using_downloads(target: Path, keep: Callable[[], bool]) -> Iterator[Path]:
     with (directory / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
         yield directory
-        if keep():
-            return
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return  # another run uses them and will be the last
-        for path in directory.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
+            return  # another run uses them, perhaps these very files
+        old = (p for p in directory.iterdir() if p.is_dir() and time.time() - p.stat().st_mtime > UNWANTED)
+        for path in {*done(), *old}:
+            discard(path)
 
 
 def known_downloads(target: Path, platforms: Iterable[str]) -> dict[str, Path]:

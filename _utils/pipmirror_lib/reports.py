@@ -69,7 +69,7 @@ def _index(mirror: Mirror) -> Iterator[Any]:
     known = known_downloads(mirror.target, [platform.name for platform in mirror.platforms])
     if (mirror.target / PRIVATE).is_dir():
         with (
-            using_downloads(mirror.target, keep=lambda: True) as directory,
+            using_downloads(mirror.target, done=tuple) as directory,
             Index(mirror.index, directory, metadata_cache(mirror.target), known) as index,
         ):
             yield index

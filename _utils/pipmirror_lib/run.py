@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any
 
 from pipmirror_lib.engine import Engine
@@ -41,13 +42,15 @@ class Run:
             with suppress(EngineError):
                 Engine.connect(self.mirror.container.engine_url).remove_own()
 
+    def _done(self) -> Iterable[Path]:
+        return self._index.own_downloads if self._index and not self.failed else ()
+
     @property
     def index(self) -> Index:
         """Opened when a platform first needs it: a run with nothing to do asks nobody."""
         with self._lock:
             if self._index is None:
-                keep = using_downloads(self.mirror.target, keep=lambda: self.failed)
-                downloads = self._stack.enter_context(keep)
+                downloads = self._stack.enter_context(using_downloads(self.mirror.target, self._done))
                 cache = metadata_cache(self.mirror.target)
                 known = known_downloads(self.mirror.target, [platform.name for platform in self.mirror.platforms])
                 index = Index(self.mirror.index, downloads, cache, known, self.progress)

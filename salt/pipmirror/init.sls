@@ -1,12 +1,12 @@
 {#- Everything for `state.apply pipmirror`: the Python packages, the engine, one state for each platform, the pages.
     Only names are passed: settings are read in the module, so no secret shows in `state.show_sls`. -#}
-{%- from tpldir ~ "/map.jinja" import engine_sls, faulty, loaded, pairs, testing with context %}
+{%- from tpldir ~ "/map.jinja" import engines, faulty, loaded, platforms, testing with context %}
 
 include:
   - .python
-{%- if engine_sls %}
-  - {{ engine_sls }}
-{%- endif %}
+{%- for engine in engines %}
+  - {{ engine | tojson }}
+{%- endfor %}
 
 {%- if not loaded and testing %}
 
@@ -16,12 +16,6 @@ pipmirror-modules:
     - changes: True
     - result: True
     - comment: They would be synced, and every platform would be built.
-
-{%- elif faulty %}
-
-pipmirror-declaration:
-  pipmirror.synced:
-    - name: the declaration
 
 {%- else %}
 {%-   if not loaded %}
@@ -34,29 +28,41 @@ pipmirror-modules:
       - pip: pipmirror-python
 {%-   endif %}
 
-{%-   for mirror, platform in pairs %}
+{%-   for mirror, platform, engine in platforms %}
 
-pipmirror-{{ mirror }}-{{ platform }}:
+{{ ("pipmirror-" ~ mirror ~ "-" ~ platform) | tojson }}:
   pipmirror.synced:
     - name: {{ platform | tojson }}
     - mirror: {{ mirror | tojson }}
-{%-     if not loaded or engine_sls %}
+{%-     if not loaded or engine %}
     - require:
 {%-       if not loaded %}
       - saltutil: pipmirror-modules
 {%-       endif %}
-{%-       if engine_sls %}
-      - sls: {{ engine_sls }}
+{%-       if engine %}
+      - sls: {{ engine | tojson }}
 {%-       endif %}
 {%-     endif %}
 {%-   endfor %}
+{%-   if faulty or not platforms %}
+
+pipmirror-declaration:
+  pipmirror.synced:
+    - name: the declaration
+{%-     if not loaded %}
+    - require:
+      - saltutil: pipmirror-modules
+{%-     endif %}
+{%-   endif %}
+{%-   if not faulty %}
 
 pipmirror-published:
   pipmirror.published:
     - name: the index pages
     - order: last
-{%-   if not loaded %}
+{%-     if not loaded %}
     - require:
       - saltutil: pipmirror-modules
+{%-     endif %}
 {%-   endif %}
 {%- endif %}

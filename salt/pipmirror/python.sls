@@ -6,7 +6,8 @@ pipmirror-python:
     - name: every Python package is there
 {%- else %}
 {%- import_yaml tpldir ~ "/defaults.yaml" as defaults %}
-{%- set python = salt["slsutil.merge"](defaults.pipmirror.python, salt["pillar.get"]("pipmirror_python") or {}) %}
+{%- set own = salt["pillar.get"]("pipmirror_python") or {} %}
+{%- set python = salt["slsutil.merge"](defaults.pipmirror.python, own if own is mapping else {}) %}
 pipmirror-python:
   pip.installed:
     {#- pip.installed does not understand environment markers. #}

@@ -175,9 +175,7 @@ def test_engine_without_an_init_system(render: Callable[..., States]) -> None:
         ),
     ],
 )
-def test_what_cannot_be_done_is_one_failing_state(
-    salt_call: Call, minion: dict[str, Any], words: list[str]
-) -> None:
+def test_what_cannot_be_done_is_one_failing_state(salt_call: Call, minion: dict[str, Any], words: list[str]) -> None:
     # Under test=True, where Salt replaces the comment: the name has to say it all.
     (result,) = salt_call("state.apply", "docker", "test=True", **{"grains": DEBIAN, **minion}).values()
     assert result["result"] is False

@@ -244,9 +244,7 @@ def metadata_of(path: Path) -> bytes | None:
                 wanted = (name for name in archive.namelist() if re.fullmatch(_METADATA, name))
                 return next((archive.read(name) for name in wanted), None)
         with tarfile.open(path) as sdist:
-            stream = next(
-                (sdist.extractfile(member) for member in sdist if re.fullmatch(_METADATA, member.name)), None
-            )
+            stream = next((sdist.extractfile(member) for member in sdist if re.fullmatch(_METADATA, member.name)), None)
             return stream.read() if stream else None
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, OSError, EOFError):
         return None
@@ -327,9 +325,7 @@ def _default_module(name: str, version: str) -> dict[str, str | bytes]:
 
 
 def _contents(files: Mapping[str, str | bytes]) -> dict[str, bytes]:
-    return {
-        name: content.encode() if isinstance(content, str) else content for name, content in files.items()
-    }
+    return {name: content.encode() if isinstance(content, str) else content for name, content in files.items()}
 
 
 def _wheel_file(tag: str, build: str) -> str:

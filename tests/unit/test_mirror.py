@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import grp
 import hashlib
 import json
 import os
 import shutil
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -419,21 +421,50 @@ def test_a_secret_file_is_never_open_to_others(tmp_path: Path) -> None:
 # -- downloads -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("failed", [True, False])
-def test_a_run_that_fails_keeps_its_downloads(tmp_path: Path, failed: bool) -> None:
-    with using_downloads(tmp_path, lambda: failed) as place:
-        (place / "hash").mkdir()
-        (place / "hash" / "file").write_text("")
-    assert (place / "hash" / "file").exists() is failed
+def test_a_run_removes_what_it_is_done_with_and_nothing_else(tmp_path: Path) -> None:
+    with using_downloads(tmp_path, lambda: [place / "mine"]) as place:
+        for name in ("mine", "of a run that failed"):
+            (place / name).mkdir()
+            (place / name / "file").write_text("")
+    assert sorted(path.name for path in place.iterdir()) == ["lock", "of a run that failed"]
 
 
-def test_the_last_of_several_runs_empties_the_downloads(tmp_path: Path) -> None:
-    with using_downloads(tmp_path, lambda: False) as place:
+def test_what_nobody_has_wanted_for_a_week_goes(tmp_path: Path) -> None:
+    with using_downloads(tmp_path, tuple) as place:
+        for name, age in (("young", 6 * 86400), ("old", 8 * 86400)):
+            (place / name).mkdir()
+            os.utime(place / name, (time.time() - age,) * 2)
+    assert sorted(path.name for path in place.iterdir()) == ["lock", "young"]
+
+
+def test_nothing_is_removed_while_another_run_uses_the_downloads(tmp_path: Path) -> None:
+    with using_downloads(tmp_path, tuple) as place:
         (place / "hash").mkdir()
-        with using_downloads(tmp_path, lambda: False):
+        with using_downloads(tmp_path, lambda: [place / "hash"]):
             pass
         assert (place / "hash").exists(), "another run uses it"
-    assert not (place / "hash").exists()
+
+
+def test_what_is_set_aside_is_neither_seen_nor_lost(directory: PlatformDirectory, tmp_path: Path) -> None:
+    manifest = admit(directory, make_wheel(tmp_path))
+    (directory.public / NAME).write_bytes(b"damaged")
+    (directory.public / OTHER).symlink_to("nowhere")
+    directory.set_aside(manifest, [NAME, OTHER])
+    assert list(directory.public.iterdir()) == []
+    assert directory.manifest()["wheels"] == {}
+    kept = sorted((directory.private / "broken").iterdir())
+    assert [path.name.rsplit(".", 1)[0] for path in kept] == [NAME, OTHER]
+    assert kept[0].read_bytes() == b"damaged"
+
+
+def test_a_wheel_with_other_metadata_than_promised_is_not_admitted(
+    directory: PlatformDirectory, tmp_path: Path
+) -> None:
+    source = make_wheel(tmp_path)
+    lied_to = dataclasses.replace(admission(directory, source), metadata_sha256="0" * 64)
+    with pytest.raises(WheelError, match="other METADATA than the index says"):
+        directory.admit(directory.manifest(), [lied_to])
+    assert not (directory.public / NAME).exists()
 
 
 def test_known_are_downloads_of_all_platforms_and_no_builds(tmp_path: Path) -> None:

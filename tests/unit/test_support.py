@@ -76,9 +76,7 @@ def index(tmp_path: Path) -> Iterator[LocalIndex]:
 
 class TestWheels:
     def test_pip_installs_one(self, tmp_path: Path) -> None:
-        wheel = make_wheel(
-            tmp_path, "Demo.Pkg", "1.0+local.1", entry_points={"demo": "demo_pkg:main"}, build="1"
-        )
+        wheel = make_wheel(tmp_path, "Demo.Pkg", "1.0+local.1", entry_points={"demo": "demo_pkg:main"}, build="1")
         pip("install", "--no-index", "--target", tmp_path / "site", wheel)
         assert wheel.name == "demo_pkg-1.0+local.1-1-py3-none-any.whl"
         assert imported(tmp_path / "site", "demo_pkg.__version__") == "1.0+local.1"
@@ -95,9 +93,7 @@ class TestWheels:
             assert make(tmp_path / "a").read_bytes() == make(tmp_path / "b").read_bytes()
 
     def test_can_lie(self, tmp_path: Path) -> None:
-        wheel = make_wheel(
-            tmp_path, filename="x-2-py3-none-any.whl", record="", extra_members=[("../out", b"!")]
-        )
+        wheel = make_wheel(tmp_path, filename="x-2-py3-none-any.whl", record="", extra_members=[("../out", b"!")])
         with zipfile.ZipFile(wheel) as archive:
             assert archive.read("demo-1.0.dist-info/RECORD") == b""
             assert "../out" in archive.namelist()
@@ -143,9 +139,7 @@ class TestSdists:
 
     @pytest.mark.parametrize(("static", "expected"), [(True, ("2.2", "other")), (False, ("2.1", None))])
     def test_metadata_is_static_or_not(self, tmp_path: Path, static: bool, expected: tuple[str, str]) -> None:
-        headers = headers_of(
-            metadata_of(make_sdist(tmp_path, requires=["other"], static_metadata=static)) or b""
-        )
+        headers = headers_of(metadata_of(make_sdist(tmp_path, requires=["other"], static_metadata=static)) or b"")
         assert (headers["Metadata-Version"], headers["Requires-Dist"]) == expected
 
 
@@ -260,9 +254,7 @@ class TestHttp:
         command = [sys.executable, "-m", "tests.support.localindex", str(tmp_path), "--port", "0"]
         command += ["--upload-time", "2025-06-01T00:00:00Z"]
         environment = clean_environment()
-        with subprocess.Popen(
-            command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, text=True
-        ) as server:
+        with subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, text=True) as server:
             try:
                 assert server.stdout is not None
                 pip(

@@ -429,3 +429,28 @@ def test_a_build_without_an_engine_is_told_and_keeps_no_other_set_back(
     wanting = declare(tmp_path, server.url, packages=["demo", "src"])
     assert "no container engine" in bad(wanting)
     assert wheels(wanting) == {DEMO, DEP}
+
+
+def test_a_broken_wheel_is_set_aside_and_the_mirror_comes_to_rest(declared: Mirror, server: LocalIndex) -> None:
+    """pip gives up on a corrupt newest wheel, so an older good one beside it is no excuse."""
+    good(declared)
+    broken = directory_of(declared).public / "demo-9.0-py3-none-any.whl"
+    broken.write_bytes(b"half a whe")
+    planned = plan.make(declared, declared.platforms[0], directory_of(declared))
+    assert not planned.nothing_to_do
+    assert broken.name in " ".join(planned.due)
+    assert list(good(declared)["removed"]) == [broken.name]
+    assert not broken.exists()
+    assert plan.make(declared, declared.platforms[0], directory_of(declared)).nothing_to_do
+    consistent(declared)
+
+
+def test_a_wheel_that_somebody_replaced_comes_back(declared: Mirror, server: LocalIndex, tmp_path: Path) -> None:
+    good(declared)
+    wheel = directory_of(declared).public / DEMO
+    original = sha256_of(wheel)
+    make_wheel(wheel.parent, "demo", "1.0", files={"demo.py": "another = 'content of another size'"})
+    assert sha256_of(wheel) != original
+    good(declared)
+    assert sha256_of(wheel) == original
+    consistent(declared)
