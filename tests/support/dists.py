@@ -360,12 +360,17 @@ def _write_zip(target: Path, members: Iterable[tuple[str | zipfile.ZipInfo, str 
     with zipfile.ZipFile(target, "w") as archive, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Duplicate name")
         for name, content in members:
-            if isinstance(name, str):
-                name = zipfile.ZipInfo(name)
-                name.create_system = 3
-                name.external_attr = 0o644 << 16
-            archive.writestr(name, content)
+            archive.writestr(_member(name), content)
     return target
+
+
+def _member(name: str | zipfile.ZipInfo) -> zipfile.ZipInfo:
+    if isinstance(name, zipfile.ZipInfo):
+        return name
+    info = zipfile.ZipInfo(name)
+    info.create_system = 3
+    info.external_attr = 0o644 << 16
+    return info
 
 
 def _write_tar(target: Path, top: str, members: Mapping[str, bytes]) -> Path:
