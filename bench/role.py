@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import sys
 import uuid
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import common
 
@@ -19,22 +21,21 @@ PROJECT = "ansible"
 
 def main() -> int:
     options = common.arguments(__doc__, rounds=2).parse_args()
-    runs: dict[str, list[common.Sample]] = {"first run": [], "second run": []}
-    theirs: dict[str, list[common.Sample]] = {"first run": [], "second run": []}
+    runs: dict[str, dict[str, list[common.Sample]]] = {
+        run: {"role": [], "ours": []} for run in ("first run", "second run")
+    }
     for _ in range(options.rounds):
         with common.workspace() as work:
-            ours = Ours(work)
+            contest: dict[str, Any] = {"role": partial(role, work / "role"), "ours": Ours(work)}
             try:
-                contest = {"role": lambda place=work / "role": role(place), "ours": ours}
-                for run, own in runs.items():
-                    samples = common.interleaved(1, contest)
-                    theirs[run] += samples["role"]
-                    own += samples["ours"]
+                for samples in runs.values():
+                    for name, sample in common.interleaved(1, contest).items():
+                        samples[name] += sample
             finally:
-                ours.clean()
+                contest["ours"].clean()
             print(f"wheels: role {count(work / 'role')}, ours {count(work / 'mirror' / NAME)}", file=sys.stderr)
-    for run, own in runs.items():
-        common.compare(f"{IMAGE}, {PROJECT}: {run}", {"role": theirs[run], "ours": own}, "role", {})
+    for run, samples in runs.items():
+        common.compare(f"{IMAGE}, {PROJECT}: {run}", samples, "role", {})
     return 0
 
 

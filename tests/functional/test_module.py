@@ -44,7 +44,7 @@ PLACES = [
     "pipmirror:constraints: must be a list of strings, not the string 'alpha<2'",
     "pipmirror:paralell: unknown key; did you mean 'parallel'?",
     "pipmirror:prune: not available",
-    "pipmirror:index:url: must start with",
+    "pipmirror:index:url: must be a URL",
     "pipmirror:index:username: username and password belong together",
     "pipmirror:platforms[0]:image: missing",
     "pipmirror:platforms[2]:name: 'twice'",
