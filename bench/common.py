@@ -23,6 +23,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+# Whoever imports this has the checkout on the path; nothing is to be left in it.
+sys.dont_write_bytecode = True
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "_utils"), str(ROOT)]
 
@@ -38,6 +40,7 @@ INSTALL_PIP = "apt-get update && apt-get -y install python3-pip"
 # The comment makes the recipe ours: an image that somebody else makes from the same command, or removes, is another.
 PRE_COMMAND = f"{INSTALL_PIP}  # for pipmirror's benchmarks"
 CERTIFICATES = "/run/pipmirror-ca.pem"
+_bytecode = tempfile.TemporaryDirectory(prefix="pipmirror-bench-")
 
 
 @contextmanager
@@ -132,11 +135,14 @@ def in_child(script: str, *words: object) -> Any:
     return json.loads(done.stdout)
 
 
-def environment(**more: str) -> dict[str, str]:
-    """Ours without pip's settings (contenders ask the same index; certificates stay), and with cached bytecode."""
+def environment() -> dict[str, str]:
+    """Ours without pip's settings (contenders ask the same index; certificates stay).
+
+    Bytecode is cached as on any machine, but beside the checkout instead of in it.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PIP_") or name == "PIP_CERT"}
     kept.pop("PYTHONDONTWRITEBYTECODE", None)
-    return {**kept, "PYTHONWARNINGS": "ignore", **more}
+    return {**kept, "PYTHONWARNINGS": "ignore", "PYTHONPYCACHEPREFIX": _bytecode.name}
 
 
 # -- declarations --------------------------------------------------------------------------------------------
@@ -192,8 +198,6 @@ class Salt:
 
     def __init__(self, work: Path, pillar: Mapping[str, Any], sls: Mapping[str, str] | None = None) -> None:
         self.config = work / "etc"
-        # Compiled once, as on any minion, and nothing is left behind in the checkout.
-        self.environment = environment(PYTHONPYCACHEPREFIX=str(work / "bytecode"))
         self._write(
             "etc/minion",
             work,
@@ -220,7 +224,7 @@ file_roots: {{base: [{ROOT}/salt, {work}/sls]}}
         return [str(program), "--local", "--config-dir", str(self.config), "-m", str(ROOT), "--out", "json", *words]
 
     def call(self, *words: str) -> Any:
-        done = subprocess.run(self.command(*words), capture_output=True, text=True, check=False, env=self.environment)
+        done = subprocess.run(self.command(*words), capture_output=True, text=True, check=False, env=environment())
         try:
             answer = json.loads(done.stdout)["local"]
         except (ValueError, KeyError, TypeError):
@@ -236,13 +240,14 @@ file_roots: {{base: [{ROOT}/salt, {work}/sls]}}
 def docker_run(image: str, mount: Path, *command: str) -> None:
     """Run a command in a fresh container with network, a directory on /mnt and this machine's certificates."""
     mount.mkdir(parents=True, exist_ok=True)
-    words = ["docker", "run", "--rm", "--volume", f"{mount}:/mnt"]
+    # A builder image may carry the label by which a run of ours finds, and removes, containers of a dead one.
+    words = ["docker", "run", "--rm", "--label", "org.pipmirror.owner=", "--volume", f"{mount}:/mnt"]
     if certificates := os.environ.get("SSL_CERT_FILE"):
         words += ["--volume", f"{certificates}:{CERTIFICATES}:ro", "--env", f"PIP_CERT={CERTIFICATES}"]
     words += ["--entrypoint", command[0], image, *command[1:]]
     done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if done.returncode:
-        sys.exit(f"{' '.join(words)} failed:\n{done.stdout[-3000:]}")
+        sys.exit(f"{' '.join(words)} returned {done.returncode}:\n{done.stdout[-3000:]}")
 
 
 def remove_builder_images(pre_command: str = PRE_COMMAND) -> None:

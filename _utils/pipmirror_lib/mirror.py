@@ -100,7 +100,7 @@ class PlatformDirectory:
         try:
             for directory in (self.target, self.public):
                 if not directory.is_dir():
-                    directory.mkdir(parents=True)
+                    directory.mkdir(parents=True, exist_ok=True)  # platforms of one run begin at the same time
                     self.own(directory, self.files.dir_mode)
             (self.target / PRIVATE).mkdir(mode=0o700, exist_ok=True)
             for directory in (self.private, self.logs, self.staging, self.work):
