@@ -23,13 +23,17 @@ CACHE_FORMAT = 1
 
 @dataclass
 class LocalSource:
-    """The wheels of one directory; `broken` says which of them pip could not use, and why."""
+    """The wheels of one directory.
+
+    `broken` says which of them pip would choose and then give up on; `ignored`, which it skips for their names.
+    """
 
     where = "in the mirror"
 
     by_project: dict[NormalizedName, list[Candidate]] = field(default_factory=dict)
     metadata_of: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
+    ignored: dict[str, str] = field(default_factory=dict)
     # What a link leads to can change without the directory showing it.
     links: bool = False
 
@@ -64,6 +68,11 @@ def scan(
     except OSError as error:
         raise MirrorError(f"cannot read {directory}: {error.strerror}") from error
     for entry in found:
+        try:
+            parse_name(entry.name)
+        except WheelError as error:
+            source.ignored[entry.name] = str(error)
+            continue
         try:
             stat = entry.stat()
         except OSError as error:  # a link to nowhere, or gone since we looked

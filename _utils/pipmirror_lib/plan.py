@@ -129,7 +129,7 @@ def _decide(
         vanished=tuple(sorted(set(wheels) - present - set(source.broken))),
         broken=source.broken,
         wanted_by=wanted_by,
-        warnings=tuple(warnings),
+        warnings=(*warnings, *(f"ignored, as pip does: {why}" for why in source.ignored.values())),
     )
 
 

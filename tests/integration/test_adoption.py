@@ -65,15 +65,18 @@ def test_what_is_missing_comes_alone(role: Site) -> None:
 
 
 def test_what_has_nothing_to_do_with_it_is_left_alone(role: Site) -> None:
-    """A torn wheel, a legacy name and somebody's notes: reported or ignored, never removed, never published."""
+    """A legacy name and somebody's notes stay; a torn wheel, on which pip would give up, is set aside, not lost."""
     public = role.public(PLATFORM)
     (public / "NOTES.txt").write_text("mine")
-    (public / "torn-1.0-py3-none-any.whl").write_bytes(b"PK\x03\x04 and then nothing")
+    torn = public / "torn-1.0-py3-none-any.whl"
     (public / "nonsense.whl").write_bytes(b"no wheel at all")
     (public / "gamma-1.0.tar.gz").write_bytes(b"an sdist")
     before = role.stamps(PLATFORM)
+    torn.write_bytes(b"PK\x03\x04 and then nothing")
     state = role.state(role.good(role.apply()), PLATFORM)
-    assert "torn-1.0-py3-none-any.whl" in state["comment"]
+    assert torn.name in state["comment"]
+    assert not torn.exists()
+    assert list(role.private(PLATFORM).glob(f"broken/{torn.name}*"))
     after = role.stamps(PLATFORM)
     assert {name: after[name] for name in before} == before
     assert not list((public / "simple").glob("torn*"))
