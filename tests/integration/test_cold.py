@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -69,12 +70,19 @@ def roots(tmp_path: Path) -> list[str]:
 
 
 @pytest.fixture
-def run(site: Site, cold: Path, roots: list[str], event_listener: EventListener) -> Iterator[Run]:
+def daemons() -> Iterator[Path]:
+    """A place with a short name: a socket's path ends at 107 characters, and a daemon beyond it just never answers."""
+    with tempfile.TemporaryDirectory(prefix="pm-") as directory:
+        yield Path(directory)
+
+
+@pytest.fixture
+def run(site: Site, cold: Path, daemons: Path, roots: list[str], event_listener: EventListener) -> Iterator[Run]:
     """Call a function on the minion through its master; the states by ID, or what was returned instead."""
     site.minion.configure()
     environ = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     manager = FactoriesManager(
-        root_dir=site.directory / "daemons",
+        root_dir=daemons,
         scripts_dir=cold,
         log_server_port=0,
         log_server_level="warning",
