@@ -101,9 +101,13 @@ def prepare(mirror=None, platform=None, force=False, **settings):
     return _act(library.prepare, mirror, platform, settings, force=force)
 
 
-def verify(mirror=None, platform=None, **settings):
+def verify(mirror=None, platform=None, hashes=False, **settings):
     """
     Install every set with the target's own pip in a container that has no network, from the mirror alone.
+
+    hashes : False
+        True compares every wheel with its recorded sha256 first; a damaged one is set aside, and fetched or built
+        again by the next sync.
 
     Each declared project's program is started as well (``--version``); what it said is in ``verified``.
     For ``mirror``, ``platform``, ``settings`` and what is returned and raised see ``pipmirror.sync``.
@@ -112,11 +116,11 @@ def verify(mirror=None, platform=None, **settings):
 
     .. code-block:: bash
 
-        salt-call pipmirror.verify platform=debian-bookworm
+        salt-call pipmirror.verify platform=debian-bookworm hashes=True
     """
     from pipmirror_lib import sync as library
 
-    return _act(library.verify, mirror, platform, settings)
+    return _act(library.verify, mirror, platform, settings, hashes=hashes)
 
 
 def publish(mirror=None, platform=None, test=False, **settings):
@@ -275,7 +279,7 @@ def _act(action, mirror, platform, arguments, **options):
             prefix = f"{one.name}:" if len(mirrors) > 1 else ""
             done = action(one, platform, progress=progress, **options)
             good = good and done["result"]
-            comments.append(f"{prefix}{done['comment']}")
+            comments.append(f"{prefix} {done['comment']}".strip())
             results.update({f"{prefix}{name}": result for name, result in done["platforms"].items()})
     if not good:
         __context__["retcode"] = 1

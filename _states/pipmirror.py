@@ -49,12 +49,12 @@ def synced(name, mirror=None, **settings):
             ret["comment"] = "\n".join([f"Every set is satisfied, by {len(plan['closure'])} wheels", *plan["warnings"]])
             return ret
         wanted = "\n".join(_work(plan))
-        if __opts__["test"]:
-            ret.update(result=None, changes=_pending(plan), comment=f"To be done:\n{wanted}")
-            return ret
         if _mode(mirror, settings) == "report":
             ret["result"] = plan["satisfied"]
             ret["comment"] = f"highstate is 'report': run pipmirror.sync.\n{wanted}"
+            return ret
+        if __opts__["test"]:
+            ret.update(result=None, changes=_pending(plan), comment=f"To be done:\n{wanted}")
             return ret
         done = __salt__["pipmirror.sync"](mirror=mirror, platform=name, **settings)
     except SaltException as error:
@@ -124,7 +124,8 @@ def _work(plan):
 
 
 def _pending(plan):
-    return {"missing": plan["missing"], "due": plan["due"]} if plan["missing"] else {"due": _work(plan)}
+    due = _work({**plan, "missing": {}})
+    return {key: value for key, value in (("missing", plan["missing"]), ("due", due)) if value}
 
 
 def _pages(pages):

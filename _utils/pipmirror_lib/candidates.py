@@ -66,6 +66,9 @@ class Source(Protocol):
     def files(self, project: NormalizedName) -> Sequence[Candidate]:
         """Every file of a project, in any order; empty where the project is unknown."""
 
+    def withheld(self, project: NormalizedName) -> str:
+        """Why files of a project are not among them, for people; '' where they all are."""
+
     def metadata(self, candidate: Candidate) -> Metadata:
         """What the file requires; WheelError where that cannot be said, and the candidate is discarded."""
 

@@ -35,9 +35,15 @@ def failure(world: World, absent: Sequence[NormalizedName], causes: Sequence[Wan
     return missing
 
 
-def failed_builds(world: World) -> dict[str, str]:
-    """{declared requirement: why a project that it leads to did not build}."""
+def failed_builds(world: World, unhappy: Sequence[NormalizedName]) -> dict[str, str]:
+    """{declared requirement: why a project that it leads to did not build, or whom it cannot agree with}."""
     missing: dict[str, str] = {}
+    for name in set(unhappy) & world.failed.keys():
+        wants = list(world.wants[name].values())
+        text = f"{conflict(world, wants)}; an older version was tried: {world.failed[name]}"
+        blame(world, missing, [w.parent.project if w.parent else w.project for w in wants], text)
+    if missing:
+        return missing
     for project, reason in world.failed.items():
         blame(world, missing, [project], reason)
     return missing
@@ -85,8 +91,9 @@ def nothing_serves(world: World, name: NormalizedName) -> str:
     if urls:
         return f"{name} is wanted from a URL by {urls[0].parent}; nothing but that URL would do"
     shelf, profile = world.shelf(name), world.question.profile
+    withheld = world.source.withheld(name)
     if not shelf.best_first and not any(shelf.rejected.values()):
-        return f"{name}: nothing of that name {world.source.where}"
+        return f"{name}: {withheld or f'nothing of that name {world.source.where}'}"
     combined = world.constraint(name)
     for want in wants:
         combined &= want.requirement.specifier
@@ -105,7 +112,7 @@ def nothing_serves(world: World, name: NormalizedName) -> str:
         asked = ", ".join(str(want) for want in wants[:SHOWN])
         limit = f", constraint {world.constraint(name)}" if world.constraint(name) else ""
         reasons.append(f"there is {there}, wanted is {asked}{limit}")
-    return f"{name}: " + "; ".join(reasons)
+    return f"{name}: " + "; ".join([*reasons, *([withheld] if withheld else [])])
 
 
 def conflict(world: World, causes: Sequence[Want]) -> str:

@@ -249,6 +249,10 @@ class IndexSource:
         extra = [c for c in present.values() if c.filename not in names]
         return merged + [c for c in extra if not self._upgrade or sources & set(c.source)]
 
+    def withheld(self, project: NormalizedName) -> str:
+        young = [c for c in self._index.page(project).result() if not self._old_enough(c)]
+        return f"{len(young)} files are younger than min_age, or nobody says how old" if young else ""
+
     @staticmethod
     def _same(present: Candidate | None, offered: Candidate) -> Candidate:
         """The wheel that lies there: an index's files never change, and only one built here gives way to them."""

@@ -40,6 +40,9 @@ class LocalSource:
     def files(self, project: NormalizedName) -> Sequence[Candidate]:
         return self.by_project.get(project, ())
 
+    def withheld(self, project: NormalizedName) -> str:
+        return ""
+
     def metadata(self, candidate: Candidate) -> Metadata:
         return Metadata.from_data(self.metadata_of[candidate.filename])
 

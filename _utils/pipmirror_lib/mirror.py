@@ -161,6 +161,13 @@ class PlatformDirectory:
             del manifest["wheels"][name]
         self.save_manifest(manifest)
 
+    def damaged(self, manifest: Record) -> list[str]:
+        """Recorded wheels whose bytes are no longer those of the record."""
+        names = sorted(name for name in manifest["wheels"] if (self.public / name).is_file())
+        with ThreadPoolExecutor(4) as pool:
+            hashes = list(pool.map(lambda name: sha256_of(self.public / name), names))
+        return [n for n, sha256 in zip(names, hashes, strict=True) if sha256 != manifest["wheels"][n]["sha256"]]
+
     def set_aside(self, manifest: Record, filenames: Iterable[str]) -> None:
         """Take what pip could not use out of the readers' sight; nothing is lost, it lies in the private directory."""
         aside = self.private / "broken"

@@ -73,12 +73,13 @@ class PlatformSync:
             self._prepare(force)
         return []
 
-    def verify_only(self) -> list[str]:
+    def verify_only(self, hashes: bool) -> list[str]:
         planned = self._plan()
         if not planned.satisfied:
             return explain.lines(planned.missing)
         with self._locked():
-            return self._verify(planned)
+            damaged = self._set_damaged_aside() if hashes else []
+            return damaged or self._verify(planned)
 
     def publish_only(self) -> list[str]:
         if not self.directory.public.is_dir():
@@ -179,7 +180,7 @@ class PlatformSync:
         if planned.broken:
             self.directory.set_aside(manifest, planned.broken)
             self.removed.update({name: {"reason": why} for name, why in planned.broken.items()})
-            self.notes += [f"set aside: {why}" for why in planned.broken.values()]
+            self.notes += [f"set aside in {self.directory.private}/broken: {why}" for why in planned.broken.values()]
         if planned.vanished:
             self.directory.forget(manifest, planned.vanished)
         if planned.unrecorded:
@@ -268,18 +269,29 @@ class PlatformSync:
             try:
                 outcome = self._install([str(r) for r in wanted.requirements])
             except VerifyError as error:
-                problems.append(f"set {wanted.name}: {error}")
+                problems += [f"set {wanted.name}: {error}", *self._set_damaged_aside()]
                 continue
             ran = {project: asdict(one) for project, one in outcome.ran.items()}
             proofs[wanted.name] = {"installed": len(outcome.installed), "ran": ran, "pip": outcome.pip}
         self.details["verified"] = proofs
         if not self.platform.verify_command:
-            self.notes.append("installed in the builder image: shared libraries of the run-time image were not proved")
+            self.notes.append(
+                "proved in the builder image; set verify_command to prove run-time shared libraries as well"
+            )
         if not problems:
             state = plan.read_json(self.directory.private / "state.json")
             key = plan.proof_key(self.mirror, self.platform, self.directory, state, planned)
             self._remember(verified={"key": key, "at": now(), "sets": proofs})
         return problems
+
+    def _set_damaged_aside(self) -> list[str]:
+        """Compare every recorded wheel with its hash; what differs is taken away, and the next sync brings it back."""
+        manifest = self.directory.manifest()
+        damaged = self.directory.damaged(manifest)
+        if damaged:
+            self.directory.set_aside(manifest, damaged)
+            self.removed.update({name: {"reason": "it does not have its recorded sha256"} for name in damaged})
+        return [f"{name} was damaged and set aside; the next sync brings it back" for name in damaged]
 
     def _install(self, requirements: list[str]) -> proof.VerifyOutcome:
         image = self.image

@@ -57,15 +57,17 @@ def resolve(question: Question, source: Source) -> Answer:
     absent = [root.project for root in roots if world.likely(root.project, [root.requirement.specifier]) is None]
     if absent:
         return Answer(missing=explain.failure(world, absent, []))
+    unhappy: list[NormalizedName] = []
     try:
-        closure, absent = _optimistic(world, roots)
+        closure, absent, unhappy = _optimistic(world, roots)
         if closure is None:
             closure = _search(world, roots)
     except ResolutionImpossible as impossible:
         causes = [cause.requirement.want for cause in impossible.causes if cause.requirement.want]
         return Answer(missing=explain.failure(world, absent, causes), warnings=tuple(world.warnings))
     except BuildError:
-        return Answer(missing=explain.failed_builds(world), warnings=tuple(world.warnings))
+        # What did not build is the reason, unless it was an old version, tried only because others cannot agree.
+        return Answer(missing=explain.failed_builds(world, unhappy), warnings=tuple(world.warnings))
     wanted = {name: tuple(dict.fromkeys(map(str, wants))) for name, wants in world.trace(closure).items()}
     kept = {name: closure[name] for name in wanted}
     return Answer(closure=kept, wanted_by=wanted, warnings=tuple(world.warnings))
@@ -73,8 +75,8 @@ def resolve(question: Question, source: Source) -> Answer:
 
 def _optimistic(
     world: World, roots: Sequence[Want]
-) -> tuple[dict[NormalizedName, Candidate] | None, list[NormalizedName]]:
-    """(the closure of best candidates, or None if someone would be unhappy; the projects nothing serves).
+) -> tuple[dict[NormalizedName, Candidate] | None, list[NormalizedName], list[NormalizedName]]:
+    """(the closure of best candidates, or None if someone would be unhappy; projects nothing serves; unhappy ones).
 
     It goes level by level, so that a source over a network can fetch each level in parallel.
     """
@@ -97,8 +99,14 @@ def _optimistic(
             else:
                 chosen[name] = best
         level = list(_next_level(world, level, chosen, seen))
-    settled = all(_best(world, name, wants[name]) == candidate for name, candidate in chosen.items())
-    return (chosen if settled and not absent else None), list(absent)
+    # Told without looking for a better candidate, because an older one may have to be built for that.
+    unhappy = [
+        name
+        for name, candidate in chosen.items()
+        if not all(one.contains(candidate.version, prereleases=True) for one in _specifiers(wants[name]))
+    ]
+    settled = not unhappy and all(_best(world, n, wants[n]) == candidate for n, candidate in chosen.items())
+    return (chosen if settled and not absent else None), list(absent), unhappy
 
 
 def _best(world: World, project: NormalizedName, wants: Sequence[Want]) -> Candidate | None:

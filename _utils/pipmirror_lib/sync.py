@@ -35,9 +35,9 @@ def prepare(mirror: Mirror, platform: str | None = None, *, force: bool = False,
     return _each(mirror, platform, progress, lambda one: one.prepare_only(force), "prepared")
 
 
-def verify(mirror: Mirror, platform: str | None = None, *, progress: Progress = silent) -> Result:
-    """Install every set in a container without network, with the target's own pip."""
-    return _each(mirror, platform, progress, lambda one: one.verify_only(), "verified")
+def verify(mirror: Mirror, platform: str | None = None, *, hashes: bool = False, progress: Progress = silent) -> Result:
+    """Install every set in a container without network, with the target's own pip; `hashes`: hash every wheel first."""
+    return _each(mirror, platform, progress, lambda one: one.verify_only(hashes), "verified")
 
 
 def publish_pages(mirror: Mirror, platform: str | None = None, *, progress: Progress = silent) -> Result:

@@ -160,6 +160,9 @@ class MemorySource:
     def files(self, project: NormalizedName) -> Sequence[Candidate]:
         return self.by_project.get(project, ())
 
+    def withheld(self, project: NormalizedName) -> str:
+        return ""
+
     def metadata(self, candidate: Candidate) -> Metadata:
         self.asked.append(candidate.filename)
         return self.described[candidate.filename].metadata()

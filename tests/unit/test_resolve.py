@@ -49,7 +49,7 @@ def test_case(case: Case) -> None:
 @pytest.mark.parametrize("case", [case for case in CASES if case.closure is not None], ids=slug)
 def test_the_search_agrees_with_the_shortcut(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """The optimistic closure saves time only: without it resolvelib comes to the same."""
-    monkeypatch.setattr(resolve, "_optimistic", lambda world, roots: (None, []))
+    monkeypatch.setattr(resolve, "_optimistic", lambda world, roots: (None, [], []))
     check(case, resolve.resolve(case.question(), case.source()))
 
 
