@@ -117,7 +117,8 @@ def nothing_serves(world: World, name: NormalizedName) -> str:
 
 def conflict(world: World, causes: Sequence[Want]) -> str:
     """The wants that cannot be met together, each with who has it."""
-    unique = list(dict.fromkeys(str(want) for want in causes))
+    # Dozens of releases want the same; the first of them stands for all.
+    unique = list({str(want.requirement): str(want) for want in reversed(causes)}.values())[::-1]
     constraints = {want.project: world.constraint(want.project) for want in causes}
     unique += [f"constraint {name}{specifier}" for name, specifier in constraints.items() if specifier]
     return "conflict: " + " against ".join(unique[:SHOWN])
