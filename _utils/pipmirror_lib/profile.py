@@ -80,8 +80,14 @@ class TargetProfile:
 
     def rank(self, tags: frozenset[Tag]) -> int | None:
         """How well a wheel fits: 0 is best, None does not fit."""
-        ranks = [self._ranks[tag] for tag in tags if tag in self._ranks]
-        return min(ranks) if ranks else None
+        if tags not in self._rank_cache:
+            ranks = [self._ranks[tag] for tag in tags if tag in self._ranks]
+            self._rank_cache[tags] = min(ranks, default=None)
+        return self._rank_cache[tags]
+
+    @cached_property
+    def _rank_cache(self) -> dict[frozenset[Tag], int | None]:
+        return {}
 
     def allows(self, requires_python: str | None) -> bool:
         """Whether this Python is within Requires-Python; an invalid one is ignored, as pip does."""

@@ -7,6 +7,7 @@ https://packaging.python.org/en/latest/specifications/core-metadata/
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import zipfile
 from collections.abc import Mapping
@@ -31,6 +32,7 @@ from pipmirror_lib.errors import WheelError
 # Real METADATA stays below 1 MB; what is larger is an attack on our memory.
 METADATA_LIMIT = 16 << 20
 CHUNK = 1 << 20
+REMEMBERED = 1024
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,32 @@ def _metadata_member(archive: zipfile.ZipFile, name: WheelName, filename: str) -
 
 
 def checked_metadata(wheel: Path | IO[bytes], filename: str) -> tuple[bytes, Metadata]:
-    """METADATA as bytes and parsed, if it belongs to the project and version that the file name says."""
+    """METADATA as bytes and parsed, if it belongs to the project and version that the file name says.
+
+    A download is asked when it is resolved, admitted and scanned, and by every platform that links it; a file
+    that is still the same one (as the scan cache has it) is opened only once.
+    """
+    key = _identity(wheel, filename)
+    found = _checked.get(key) or _check_metadata(wheel, filename)
+    if key:
+        if len(_checked) >= REMEMBERED:
+            _checked.clear()
+        _checked[key] = found
+    return found
+
+
+_checked: dict[tuple[object, ...], tuple[bytes, Metadata]] = {}
+
+
+def _identity(wheel: Path | IO[bytes], filename: str) -> tuple[object, ...]:
+    try:
+        stat = os.stat(wheel) if isinstance(wheel, Path) else None
+    except OSError:
+        stat = None
+    return (filename, stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns) if stat else ()
+
+
+def _check_metadata(wheel: Path | IO[bytes], filename: str) -> tuple[bytes, Metadata]:
     content = read_metadata(wheel, filename)
     try:
         metadata = parse_metadata(content)
