@@ -127,13 +127,14 @@ class Shelf:
     def best_first(self) -> tuple[Candidate, ...]:
         """One candidate per version: only the best tag and build of a version ever counts, as in pip."""
         ranked = sorted(self._ranked, key=lambda pair: pair[0], reverse=True)
-        kept: dict[Version, Candidate] = {}
+        kept: list[Candidate] = []
         for _, candidate in ranked:
-            before = kept.get(candidate.version)
+            if not kept or kept[-1].version != candidate.version:
+                kept.append(candidate)
             # A file that was yanked alone gives way to another one of its version.
-            if before is None or (before.yanked is not None and candidate.yanked is None):
-                kept[candidate.version] = candidate
-        return tuple(kept.values())
+            elif kept[-1].yanked is not None and candidate.yanked is None:
+                kept[-1] = candidate
+        return tuple(kept)
 
     def matching(self, specifier: SpecifierSet, prereleases: bool | None) -> Iterator[Candidate]:
         """Candidates within the *combined* specifier, best first.

@@ -239,10 +239,12 @@ class IndexSource:
         self.undecided: dict[str, str] = {}
 
     def files(self, project: NormalizedName) -> Sequence[Candidate]:
-        offered = [c for c in self._index.page(project).result() if self._old_enough(c)]
+        offered = self._index.page(project).result()
+        if self._newest is not None:
+            offered = [c for c in offered if self._old_enough(c)]
         present = {c.filename: c for c in self._present.get(project, ())}
-        if not offered:
-            return list(present.values())
+        if not offered or not present:
+            return offered or list(present.values())
         merged = [self._same(present.get(candidate.filename), candidate) for candidate in offered]
         names = {candidate.filename for candidate in offered}
         sources = {c.sha256 or c.filename for c in offered if c.is_sdist}

@@ -104,7 +104,7 @@ def test_verify_runs_the_programs(site: Site) -> None:
 
 def test_verify_tells_what_does_not_install(site: Site) -> None:
     """pip's last word: the METADATA is fine, and the wheel cannot be installed."""
-    site.wheel("alpha", "2.0", extra_members=[("../../outside.py", "x = 1\n")])
+    site.wheel("alpha", "2.0", extra_members=[("alpha-2.0.data/nowhere/x.txt", "no scheme of that name")])
     site.settings.update(packages=["alpha==2.0"], verify=True)
     answer = site.apply()
     state = site.state(answer)
