@@ -240,8 +240,9 @@ file_roots: {{base: [{ROOT}/salt, {work}/sls]}}
 def docker_run(image: str, mount: Path, *command: str) -> None:
     """Run a command in a fresh container with network, a directory on /mnt and this machine's certificates."""
     mount.mkdir(parents=True, exist_ok=True)
-    # A builder image may carry the label by which a run of ours finds, and removes, containers of a dead one.
-    words = ["docker", "run", "--rm", "--label", "org.pipmirror.owner=", "--volume", f"{mount}:/mnt"]
+    # A builder image hands on the labels by which runs of ours find, and remove, containers that were left behind.
+    not_ours = ["--label", "org.pipmirror=", "--label", "org.pipmirror.owner="]
+    words = ["docker", "run", "--rm", *not_ours, "--volume", f"{mount}:/mnt"]
     if certificates := os.environ.get("SSL_CERT_FILE"):
         words += ["--volume", f"{certificates}:{CERTIFICATES}:ro", "--env", f"PIP_CERT={CERTIFICATES}"]
     words += ["--entrypoint", command[0], image, *command[1:]]
