@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import NormalizedName, canonicalize_name, parse_wheel_filename
-from packaging.version import Version
+from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from pipmirror_lib import inside, settings
 from pipmirror_lib.builder import BuilderImage
@@ -45,6 +44,10 @@ _HINTS = (
         "install a compiler and Python's headers through pre_command (Debian: build-essential python3-dev)",
     ),
     (
+        r"unable to detect version|No such file or directory: '?git\b|git: (command )?not found",
+        "install git through pre_command, which the project asks for its version",
+    ),
+    (
         r"Name or service not known|name resolution|Network is unreachable",
         "if it must download, name the project in container:build_network",
     ),
@@ -53,20 +56,21 @@ _HINTS = (
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """One source distribution to build, with everything that it needs.
+    """One source distribution to build, with everything that it needs; project and version are for people here.
 
     `have_requires`: what the backend asks for on the way is among `wheels` for sure; else we look into it.
     """
 
     sdist: Path
     sha256: str
-    project: NormalizedName
-    version: Version
+    project: str
+    version: str
     backend: str
     backend_path: tuple[str, ...]
     wheels: tuple[Path, ...]
     have_requires: bool = False
     network: bool = False
+    subdirectory: str = ""
 
 
 def build(
@@ -112,6 +116,7 @@ def _run_build(
 ) -> tuple[RunResult, Path]:
     facts = {
         "sdist": request.sdist.name,
+        "subdirectory": request.subdirectory,
         "backend": request.backend,
         "backend_path": request.backend_path,
         "have_requires": request.have_requires,

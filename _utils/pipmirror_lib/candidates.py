@@ -21,7 +21,7 @@ from pipmirror_lib.profile import TargetProfile
 from pipmirror_lib.wheels import Metadata, WheelName, parse_name, parse_version
 
 # A name from a page becomes a path; the parsers that follow would let tags with slashes pass.
-_SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+!-]*")
+SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+!-]*")
 SDIST_SUFFIXES = (".tar.gz", ".zip", ".tar.bz2", ".tgz")
 
 
@@ -78,7 +78,7 @@ class Source(Protocol):
 
 def named(filename: str, project: NormalizedName) -> tuple[Version, WheelName | None] | None:
     """Version (and wheel parts) that a file name on a project's page stands for; None if pip would skip it."""
-    if not _SAFE.fullmatch(filename):
+    if not SAFE_NAME.fullmatch(filename):
         return None
     if filename.endswith(".whl"):
         try:

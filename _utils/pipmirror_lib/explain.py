@@ -62,8 +62,8 @@ def blame(world: World, missing: dict[str, str], projects: Iterable[NormalizedNa
     for project in dict.fromkeys(projects):
         for root, path in chains(world, project):
             way = f" ({' -> '.join(path)})" if len(path) > 1 else ""
-            before = missing.get(str(root.requirement))
-            missing[str(root.requirement)] = f"{before}; {text}" if before and text not in before else text + way
+            before = missing.get(root.declared)
+            missing[root.declared] = f"{before}; {text}" if before and text not in before else text + way
 
 
 def chains(world: World, project: NormalizedName) -> list[tuple[Want, list[str]]]:
@@ -76,7 +76,7 @@ def chains(world: World, project: NormalizedName) -> list[tuple[Want, list[str]]
         for name, path in level:
             for want in world.wants.get(name, {}).values():
                 if want.parent is None:
-                    found.setdefault(str(want.requirement), (want, path))
+                    found.setdefault(want.declared, (want, path))
                 elif want.parent.project not in seen:
                     seen.add(want.parent.project)
                     following.append((want.parent.project, [str(want.parent), *path]))

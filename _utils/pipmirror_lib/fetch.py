@@ -97,10 +97,15 @@ class Client:
                     raise PackageIndexError(f"{bare(url)} is larger than {PAGE_LIMIT >> 20} MB; is it an index page?")
             return bytes(content), response.headers.get("Content-Type", ""), response.url
 
-    def download(self, url: str, target: Path, sha256: str, size: int | None) -> str:
-        """Write a file while hashing it; the sha256 is returned, and must be the one that the index gave."""
+    def download(
+        self, url: str, target: Path, sha256: str, size: int | None, credentials: tuple[str, str] | None = None
+    ) -> str:
+        """Write a file while hashing it; the sha256 is returned, and must be the one that the index gave.
+
+        `credentials` are those of the URL itself; requests drops them where it is sent to another host.
+        """
         digest, received = hashlib.sha256(), 0
-        with self._get(url, {"Accept-Encoding": "identity"}) as response:
+        with self._get(url, {"Accept-Encoding": "identity"}, credentials) as response:
             self._check(response)
             try:
                 with target.open("wb") as file:
@@ -125,10 +130,12 @@ class Client:
         return found
 
     @contextmanager
-    def _get(self, url: str, headers: dict[str, str]) -> Iterator[requests.Response]:
+    def _get(
+        self, url: str, headers: dict[str, str], credentials: tuple[str, str] | None = None
+    ) -> Iterator[requests.Response]:
         origin = _origin(url)
         # Credentials belong to the declared index; a page may link anywhere.
-        auth = self._credentials.get(origin)
+        auth = _encoded(credentials) if credentials else self._credentials.get(origin)
         verify = False if origin[1] in self._settings.trusted_hosts else self._verify
         try:
             response = self._session.get(
@@ -163,11 +170,16 @@ def _credentials(urls: Sequence[str], settings: Index) -> dict[_Origin, tuple[st
         if number == 0 and settings.username:
             username, password = settings.username, settings.password
         if username:
-            # requests encodes as latin-1; this way what it sends is UTF-8.
-            found[origin] = (username.encode().decode("latin-1"), password.encode().decode("latin-1"))
+            found[origin] = _encoded((username, password))
             if origin[::2] == ("http", 80):
                 found[("https", origin[1], 443)] = found[origin]
     return found
+
+
+def _encoded(credentials: tuple[str, str]) -> tuple[str, str]:
+    """requests encodes as latin-1; this way what it sends is UTF-8."""
+    username, password = (text.encode().decode("latin-1") for text in credentials)
+    return username, password
 
 
 def _without_credentials(url: str) -> str:

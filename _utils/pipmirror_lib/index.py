@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from packaging.utils import NormalizedName
 from packaging.version import InvalidVersion
@@ -23,6 +23,7 @@ from pipmirror_lib import pages
 from pipmirror_lib.candidates import Candidate
 from pipmirror_lib.errors import MirrorError, WheelError
 from pipmirror_lib.fetch import CONNECTIONS, Client
+from pipmirror_lib.references import DirectReference
 from pipmirror_lib.sdists import read_pkg_info
 from pipmirror_lib.settings import Index as IndexSettings
 from pipmirror_lib.wheels import Metadata, checked_metadata, parse_metadata, parse_version, sha256_of
@@ -65,6 +66,7 @@ class Index:
         self._pages: dict[NormalizedName, Future[list[Candidate]]] = {}
         self._files: dict[str, Future[Fetched]] = {}
         self._metadata: dict[str, Future[Metadata]] = {}
+        self._done: dict[str, Future[Any]] = {}
         self.own_downloads: set[Path] = set()
         self.fetched_files = 0
         self.fetched_bytes = 0
@@ -109,18 +111,49 @@ class Index:
         if known is not None and known.is_file() and sha256_of(known) == candidate.sha256:
             return Fetched(known, candidate.sha256)
         name = candidate.sha256 or hashlib.sha256(candidate.url.encode()).hexdigest()
-        target = self._downloads / name / candidate.filename
-        with self._lock:
-            self.own_downloads.add(target.parent)
+        target = self._place(name) / candidate.filename
         if candidate.sha256 and target.is_file():
             return Fetched(target, candidate.sha256)
+        return self._download(candidate.url, target, candidate.sha256, candidate.size)
+
+    def direct(self, reference: DirectReference) -> Fetched:
+        """The file of a URL; without a hash in the URL it may have changed, so it is fetched again."""
+        target = self.place(reference.key) / reference.filename
+        return self._download(reference.address, target, reference.sha256, None, reference.credentials)
+
+    def once(self, key: str, work: Callable[[], T]) -> T:
+        """Do something once for all threads that ask; it runs in the thread that asked first."""
+        with self._lock:
+            first = key not in self._done
+            future: Future[Any] = self._done.setdefault(key, Future())
+        if first:
+            try:
+                future.set_result(work())
+            except BaseException as error:
+                future.set_exception(error)
+        result: T = future.result()
+        return result
+
+    def place(self, key: str) -> Path:
+        """A directory among the downloads that only this run uses, for what has no hash to be found by."""
+        return self._place(f"{hashlib.sha256(key.encode()).hexdigest()}.{os.getpid()}")
+
+    def _place(self, name: str) -> Path:
+        place = self._downloads / name
+        with self._lock:
+            self.own_downloads.add(place)
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            place.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise MirrorError(f"cannot write {target.parent}: {error.strerror}") from error
+            raise MirrorError(f"cannot write {place}: {error.strerror}") from error
+        return place
+
+    def _download(
+        self, url: str, target: Path, sha256: str, size: int | None, credentials: tuple[str, str] | None = None
+    ) -> Fetched:
         partial = target.with_name(f"{target.name}.{os.getpid()}.{threading.get_ident()}.part")
         try:
-            sha256 = self._client.download(candidate.url, partial, candidate.sha256, candidate.size)
+            sha256 = self._client.download(url, partial, sha256, size, credentials)
             with self._lock:
                 self.fetched_files += 1
                 self.fetched_bytes += partial.stat().st_size
@@ -215,6 +248,7 @@ class IndexSource:
     a name that the index lacks it was put there by hand or built here. Where the index knows the project,
     `upgrade` leaves the former out, so that withdrawn files are never chosen anew; a wheel built from an sdist
     that the index still has counts as that sdist, so that nothing is built twice.
+    `made` are wheels that direct references have just become.
     `build` makes the wheel of an sdist and tells its metadata; None (a plan) takes such a project as it is.
     """
 
@@ -229,6 +263,7 @@ class IndexSource:
         min_age: int = 0,
         upgrade: bool = False,
         build: Callable[[Candidate], Metadata] | None = None,
+        made: Mapping[Candidate, Metadata] | None = None,
     ) -> None:
         self._index = index
         self._present = present
@@ -236,6 +271,7 @@ class IndexSource:
         self._newest = datetime.now(timezone.utc) - timedelta(seconds=min_age) if min_age else None
         self._upgrade = upgrade
         self._build = build
+        self._made = made or {}
         self.undecided: dict[str, str] = {}
 
     def files(self, project: NormalizedName) -> Sequence[Candidate]:
@@ -273,6 +309,8 @@ class IndexSource:
         return uploaded.replace(tzinfo=uploaded.tzinfo or timezone.utc) <= self._newest
 
     def metadata(self, candidate: Candidate) -> Metadata:
+        if candidate in self._made:
+            return self._made[candidate]
         if candidate.path is not None:
             return self._present_metadata(candidate)
         try:

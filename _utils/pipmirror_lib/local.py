@@ -110,7 +110,7 @@ def _add(source: LocalSource, entry: os.DirEntry[str], known: Sequence[Any], rec
     if isinstance(content, str):
         source.broken[entry.name] = content
         return
-    if record.get("origin") in ("index", "built") and record.get("size", known[0]) != known[0]:
+    if record.get("origin") in ("index", "built", "url") and record.get("size", known[0]) != known[0]:
         source.broken[entry.name] = f"{entry.name} was replaced: {known[0]} bytes instead of {record.get('size')}"
         return
     name = parse_name(entry.name)

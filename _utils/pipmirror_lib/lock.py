@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pipmirror_lib import resolve
@@ -41,27 +41,45 @@ def make(
     *,
     upgrade: bool = False,
     build: Callable[[Candidate], Metadata] | None = None,
+    direct: Mapping[str, Candidate] | None = None,
+    made: Mapping[Candidate, Metadata] | None = None,
 ) -> Lock:
     """Resolve every set against the index; a set that cannot be satisfied does not keep the others back.
 
-    Wheels that lie in the mirror are preferred unless `upgrade` is set. Raises PackageIndexError when the
+    Wheels that lie in the mirror are preferred unless `upgrade` is set. `direct` says what references became, and
+    `made` what those require that do not lie there yet. Raises PackageIndexError when the
     index cannot be asked; without `build`, no container is started and `undecided` says what that left open.
     """
     source = IndexSource(
-        index, present.by_project, present.metadata, min_age=mirror.min_age, upgrade=upgrade, build=build
+        index, present.by_project, present.metadata, min_age=mirror.min_age, upgrade=upgrade, build=build, made=made
     )
     preferred = {} if upgrade else present_versions(present)
+    served = direct or {}
     sets: dict[str, tuple[Candidate, ...]] = {}
     missing: dict[str, str] = {}
     warnings: dict[str, None] = {}
     for wanted in platform.sets:
         try:
-            answer = resolve.resolve(question(mirror, wanted, profile, preferred), source)
+            answer = resolve.resolve(question(mirror, wanted, profile, served, preferred), source)
         except ResolutionError as error:
             missing[f"set {wanted.name}"] = str(error)
             continue
         missing.update(answer.missing)
         warnings.update(dict.fromkeys(answer.warnings))
-        if answer.satisfied:
+        if clash := _clash(answer.closure.values(), served.values()):
+            missing[f"set {wanted.name}"] = clash
+        elif answer.satisfied:
             sets[wanted.name] = tuple(answer.closure.values())
     return Lock(sets, missing, tuple(warnings), source.undecided)
+
+
+def _clash(closure: Iterable[Candidate], served: Iterable[Candidate]) -> str:
+    """One directory cannot hold two files of one name: the index's, and the one that a URL became."""
+    names = {candidate.filename: candidate for candidate in served}
+    for candidate in closure:
+        other = names.get(candidate.filename, candidate)
+        if other.sha256 != candidate.sha256:
+            return (
+                f"{candidate.filename} is wanted from the index here, and is what a URL became elsewhere; use mirrors"
+            )
+    return ""

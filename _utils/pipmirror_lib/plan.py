@@ -18,7 +18,8 @@ from typing import Any
 from packaging.utils import NormalizedName
 from packaging.version import Version
 
-from pipmirror_lib import STAMP, local
+from pipmirror_lib import STAMP, local, references
+from pipmirror_lib.candidates import Candidate
 from pipmirror_lib.errors import MirrorError, ResolutionError
 from pipmirror_lib.local import LocalSource
 from pipmirror_lib.mirror import PlatformDirectory, Record, write_atomically
@@ -64,6 +65,7 @@ def question(
     mirror: Mirror,
     wanted: RequirementSet,
     profile: TargetProfile,
+    direct: Mapping[str, Candidate],
     preferred: Mapping[NormalizedName, frozenset[Version]] | None = None,
 ) -> Question:
     """The question that a set asks on a platform, the same for both sources."""
@@ -74,6 +76,7 @@ def question(
         prereleases=mirror.prereleases,
         no_binary=mirror.no_binary,
         preferred=preferred or {},
+        direct=direct,
         timeout=mirror.resolve_timeout,
     )
 
@@ -107,9 +110,10 @@ def _decide(
     missing: dict[str, str] = {}
     wanted_by: dict[str, tuple[str, ...]] = {}
     warnings: dict[str, None] = {}
+    direct = references.known(wheels, source.files)
     for wanted in platform.sets:
         try:
-            answer = resolve.resolve(question(mirror, wanted, profile), source)
+            answer = resolve.resolve(question(mirror, wanted, profile, direct), source)
         except ResolutionError as error:
             missing.update({str(r): str(error) for r in wanted.requirements})
             continue

@@ -10,9 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipmirror_lib import builder, explain, local, lock, plan, proof
+from pipmirror_lib import builder, explain, local, lock, plan, proof, references
 from pipmirror_lib.builder import BuilderImage
 from pipmirror_lib.candidates import Candidate
+from pipmirror_lib.direct import DirectReferences
 from pipmirror_lib.engine import Engine
 from pipmirror_lib.errors import BuilderError, BuildError, EngineError, VerifyError
 from pipmirror_lib.lock import Lock
@@ -21,10 +22,11 @@ from pipmirror_lib.pages import bare
 from pipmirror_lib.plan import PlatformPlan
 from pipmirror_lib.profile import TargetProfile
 from pipmirror_lib.publish import publish
+from pipmirror_lib.references import DirectReference
 from pipmirror_lib.run import Run
-from pipmirror_lib.settings import Platform
+from pipmirror_lib.settings import Platform, RequirementSet
 from pipmirror_lib.wheels import parse_name
-from pipmirror_lib.workshop import Workshop
+from pipmirror_lib.workshop import Built, Workshop
 
 Result = dict[str, Any]
 
@@ -199,20 +201,34 @@ class PlatformSync:
         workshop = Workshop(
             self.mirror, self.directory, profile, lambda: self.image, self.run.index, lambda: self.engine, self.progress
         )
+        direct = DirectReferences(
+            manifest["wheels"], present, self.run.sources, workshop.referenced, profile.applies, upgrade
+        )
         self.progress("asking the index")
+        direct.settle(r for wanted in self.platform.sets for r in references.direct(wanted.requirements))
         locked = lock.make(
-            self.mirror, self.platform, profile, present, self.run.index, upgrade=upgrade, build=workshop.metadata
+            self.mirror,
+            self.platform,
+            profile,
+            present,
+            self.run.index,
+            upgrade=upgrade,
+            build=workshop.metadata,
+            direct=direct.candidates,
+            made=direct.metadata,
         )
         self._remember(looked=now())
         self.notes += locked.warnings
-        problems = explain.lines(locked.missing)
-        admissions, failed = self._gather(locked, workshop)
+        problems = explain.lines({**locked.missing, **direct.faults})
+        admissions, failed = self._gather(locked, workshop, direct.fresh)
         before = {name: sorted({str(c.version) for c in files}) for name, files in present.by_project.items()}
         for admission in admissions:
             old = manifest["wheels"].get(admission.filename)
             if old and old["sha256"] != admission.record["sha256"]:
                 admission.record["replaced"] = old["sha256"]
         self.directory.admit(manifest, admissions)
+        if direct.remember(admission.filename for admission in admissions):
+            self.directory.save_manifest(manifest)
         for admission in admissions:
             name, record = parse_name(admission.filename), manifest["wheels"][admission.filename]
             about = {"project": name.project, "version": str(name.version), "old": before.get(name.project, [])}
@@ -220,13 +236,21 @@ class PlatformSync:
             self.added[admission.filename] = {**about, **kept}
         return problems + failed
 
-    def _gather(self, locked: Lock, workshop: Workshop) -> tuple[list[Admission], list[str]]:
+    def _gather(
+        self, locked: Lock, workshop: Workshop, fresh: Mapping[Candidate, Built]
+    ) -> tuple[list[Admission], list[str]]:
         """Staged wheels of every set that is complete, and why the other sets are not."""
-        coming = {candidate.filename: candidate for candidate in locked.coming}
+        coming = {candidate.filename: candidate for candidate in locked.coming if candidate not in fresh}
         for candidate in coming.values():  # begin all downloads before waiting for the first
             self.run.index.file(candidate)
         unbuilt: dict[str, str] = {}
-        admissions: dict[str, Admission] = {}
+        admissions = {
+            candidate.filename: Admission(
+                self._stage(fresh[candidate].path), candidate.filename, fresh[candidate].record
+            )
+            for candidate in locked.coming
+            if candidate in fresh
+        }
         for filename, candidate in coming.items():
             if candidate.is_sdist:
                 try:
@@ -267,7 +291,7 @@ class PlatformSync:
         for wanted in complete:
             self.progress(f"installing the set {wanted.name} without network")
             try:
-                outcome = self._install([str(r) for r in wanted.requirements])
+                outcome = self._install(self._by_version(wanted))
             except VerifyError as error:
                 problems += [f"set {wanted.name}: {error}", *self._set_damaged_aside()]
                 continue
@@ -283,6 +307,15 @@ class PlatformSync:
             key = plan.proof_key(self.mirror, self.platform, self.directory, state, planned)
             self._remember(verified={"key": key, "at": now(), "sets": proofs})
         return problems
+
+    def _by_version(self, wanted: RequirementSet) -> list[str]:
+        """A set as pip can install it from a directory: it would follow a URL itself."""
+        wheels = self.directory.manifest()["wheels"]
+        became = {key: filename for filename, record in wheels.items() for key in record.get("direct", ())}
+        return [
+            r.by_version(parse_name(became[r.key])) if isinstance(r, DirectReference) and r.key in became else str(r)
+            for r in wanted.requirements
+        ]
 
     def _set_damaged_aside(self) -> list[str]:
         """Compare every recorded wheel with its hash; what differs is taken away, and the next sync brings it back."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipmirror_lib import local, plan
+from pipmirror_lib import local, plan, references
 from pipmirror_lib.mirror import PRIVATE, PlatformDirectory, known_downloads, metadata_cache, using_downloads
 from pipmirror_lib.settings import Mirror, Platform
 from pipmirror_lib.wheels import parse_name
@@ -89,7 +89,8 @@ def _lock(mirror: Mirror, platform: Platform, index: Any) -> Report:
     if profile is None:
         return {"error": plan.NEVER_PROFILED}
     present = local.scan(directory.public, directory.scan_cache, directory.manifest()["wheels"])
-    made = lock.make(mirror, platform, profile, present, index, upgrade=mirror.upgrade is True)
+    direct = references.known(directory.manifest()["wheels"], present.files)
+    made = lock.make(mirror, platform, profile, present, index, upgrade=mirror.upgrade is True, direct=direct)
     files = {
         candidate.filename: {
             "project": candidate.project,

@@ -1,4 +1,4 @@
-"""A requirement as an administrator declares it: a PEP 508 string, never an option and never a path.
+"""A requirement as an administrator declares it: a PEP 508 string or a URL, never an option and never a path.
 
 https://packaging.python.org/en/latest/specifications/dependency-specifiers/
 """
@@ -9,6 +9,8 @@ import re
 from functools import lru_cache
 
 from packaging.requirements import InvalidRequirement, Requirement
+
+from pipmirror_lib.references import DirectReference
 
 # What the Ansible role's users handed through to pip, and the setting that says the same here.
 OPTIONS = {
@@ -63,13 +65,18 @@ def parse(text: str) -> Requirement:
             f"{shown} is a local path, which other minions cannot follow; "
             "put the wheel into the platform's directory and name the project"
         )
-    if _URL.match(text):
-        raise ValueError(f"{shown} is a URL; this version mirrors from package indexes only, name the project")
     try:
+        if _URL.match(text):
+            return DirectReference(text, named=False)
         requirement = Requirement(text)
     except InvalidRequirement as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{shown} is not a valid requirement: {reason}") from error
-    if requirement.url:
-        raise ValueError(f"{shown} points to a URL; this version mirrors from package indexes only")
-    return requirement
+    except ValueError as error:
+        raise ValueError(f"{shown} {error}") from error
+    if not requirement.url:
+        return requirement
+    try:
+        return DirectReference(text, named=True)
+    except ValueError as error:
+        raise ValueError(f"{shown} {error}") from error

@@ -46,12 +46,11 @@ def resolve(question: Question, source: Source) -> Answer:
     """Answer the question from the source; ResolutionError only when time or rounds run out."""
     try:
         world = World(source, question)
+        if unserved := world.unserved():
+            return Answer(missing=unserved)
         roots = world.roots()
     except ValueError as error:
         return Answer(missing={str(r): f"a marker cannot be evaluated: {error}" for r in question.requirements})
-    faulty = {str(w.requirement): f"{w.requirement} names no project" for w in roots if w.requirement.url}
-    if faulty:
-        return Answer(missing=faulty)
     # A declared requirement that nothing meets settles the matter before anything is fetched or built for others.
     source.prefetch(dict.fromkeys(root.project for root in roots), ())
     absent = [root.project for root in roots if world.likely(root.project, [root.requirement.specifier]) is None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pipmirror_lib.errors import EngineError
 from pipmirror_lib.index import Index
 from pipmirror_lib.mirror import known_downloads, metadata_cache, using_downloads
 from pipmirror_lib.settings import Mirror
+from pipmirror_lib.sources import Sources
 
 Progress = Callable[[str], None]
 
@@ -44,6 +46,10 @@ class Run:
 
     def _done(self) -> Iterable[Path]:
         return self._index.own_downloads if self._index and not self.failed else ()
+
+    @cached_property
+    def sources(self) -> Sources:
+        return Sources(self.mirror, self.index)
 
     @property
     def index(self) -> Index:

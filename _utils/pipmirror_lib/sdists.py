@@ -35,9 +35,9 @@ class BuildSystem:
     backend_path: tuple[str, ...] = ()
 
 
-def read_build_system(sdist: Path) -> BuildSystem:
-    """The build system that TOP/pyproject.toml names, or the default."""
-    content = _read_top(sdist, "pyproject.toml")
+def read_build_system(sdist: Path, subdirectory: str = "") -> BuildSystem:
+    """The build system that TOP/pyproject.toml (or that of a sub-directory) names, or the default."""
+    content = _read_top(sdist, posixpath.normpath(posixpath.join(subdirectory, "pyproject.toml")))
     if content is None:
         return BuildSystem()
     try:

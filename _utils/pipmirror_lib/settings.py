@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from packaging.requirements import Requirement
 from packaging.utils import InvalidName, NormalizedName, canonicalize_name
 
-from pipmirror_lib import requirements
+from pipmirror_lib import references, requirements
 from pipmirror_lib.declared import Container, Files, Index, Mirror, Platform, RequirementSet, no_such
 from pipmirror_lib.errors import SettingsError
 from pipmirror_lib.fields import Fields, kind_of, seconds
@@ -110,8 +110,8 @@ def _mirror(name: str, read: Fields) -> Mirror:
         name=name,
         target=_target(read),
         platforms=_platforms(read),
-        constraints=_requirements(read, "constraints"),
-        build_constraints=_requirements(read, "build_constraints"),
+        constraints=_names(read, "constraints"),
+        build_constraints=_names(read, "build_constraints"),
         prereleases=_prereleases(read),
         no_binary=_projects(read, "no_binary"),
         min_age=read.duration("min_age", 0),
@@ -235,6 +235,14 @@ def _requirements(read: Fields, key: str) -> tuple[Requirement, ...]:
         else:
             found[str(requirement)] = requirement
     return tuple(found.values())
+
+
+def _names(read: Fields, key: str) -> tuple[Requirement, ...]:
+    """Requirements that narrow versions, which a URL has none of."""
+    found = _requirements(read, key)
+    for reference in references.direct(found):
+        read.fault(key, f"{str(reference)!r} is a URL; list it in packages, or name versions here")
+    return found
 
 
 def _projects(read: Fields, key: str) -> tuple[NormalizedName, ...]:

@@ -9,10 +9,12 @@ import os
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import NormalizedName, canonicalize_name
+from packaging.version import Version
 
 from pipmirror_lib import builder, builds, resolve
 from pipmirror_lib.candidates import Candidate
@@ -22,9 +24,11 @@ from pipmirror_lib.index import Index, IndexSource
 from pipmirror_lib.mirror import PlatformDirectory, Record
 from pipmirror_lib.pages import bare
 from pipmirror_lib.profile import TargetProfile
+from pipmirror_lib.references import DirectReference
 from pipmirror_lib.sdists import read_build_system
 from pipmirror_lib.settings import Mirror
-from pipmirror_lib.wheels import Metadata, check_record, checked_metadata, parse_name, sha256_of
+from pipmirror_lib.sources import FetchedReference, slug
+from pipmirror_lib.wheels import Metadata, WheelName, check_record, checked_metadata, parse_name, sha256_of
 from pipmirror_lib.world import Question
 
 # What a backend asks for on the way may ask for more in turn; a backend that never stops asking is stopped.
@@ -38,6 +42,21 @@ class Built:
     path: Path
     metadata: Metadata
     record: Record
+
+
+@dataclass(frozen=True)
+class Sources:
+    """An archive of sources, and what a wheel made of them is remembered by; project and version are for people."""
+
+    project: str
+    version: str
+    path: Path
+    sha256: str
+    origin: Record
+    subdirectory: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.project} {self.version}"
 
 
 @dataclass
@@ -69,7 +88,7 @@ class Workshop:
                 raise BuildError(f"{candidate} needs itself to be built: {circle}; pin a wheel in build_constraints")
             self._underway.append(candidate.filename)
             try:
-                self._built[candidate.filename] = self._build(candidate)
+                self._built[candidate.filename] = self._build_sdist(candidate)
             except BuildError as error:
                 self._failed[candidate.filename] = error
                 raise
@@ -77,27 +96,54 @@ class Workshop:
                 self._underway.pop()
         return self._built[candidate.filename]
 
-    def _build(self, candidate: Candidate) -> Built:
+    def referenced(self, reference: DirectReference, fetched: FetchedReference) -> Built:
+        """The wheel that a direct reference becomes; BuildError where it cannot serve this platform."""
+        built = self._taken(reference, fetched) if reference.is_wheel else self._made(reference, fetched)
+        if not self.profile.allows(built.metadata.requires_python):
+            needs, have = built.metadata.requires_python, self.profile.python_version
+            raise BuildError(f"{reference} needs Python {needs}, this is {have}")
+        return built
+
+    def _taken(self, reference: DirectReference, fetched: FetchedReference) -> Built:
+        own = self.directory.staging / "built" / reference.filename
+        self._check_tags(f"{reference}: {own.name}", parse_name(own.name))
+        _copy(fetched.path, own)
+        metadata = checked_metadata(own, own.name)[1]
+        return Built(own, metadata, {"origin": "url", "source": fetched.origin, "sha256": fetched.sha256})
+
+    def _made(self, reference: DirectReference, fetched: FetchedReference) -> Built:
+        sources = Sources(
+            slug(reference), fetched.version, fetched.path, fetched.sha256, fetched.origin, reference.subdirectory
+        )
+        return self._build(sources, canonicalize_name(reference.name) if reference.name else None, None)
+
+    def _build_sdist(self, candidate: Candidate) -> Built:
         sdist = self.index.file(candidate).result()
-        system = read_build_system(sdist.path)
-        self.progress(f"building {candidate}")
-        asked = [self._requirement(candidate, text) for text in system.requires]
-        log = self.directory.logs / f"{candidate.project}-{candidate.version}.log"
-        workdir = self.directory.staging / f"build-{candidate.project}-{candidate.version}"
+        origin = {"filename": candidate.filename, "sha256": sdist.sha256, "url": bare(candidate.url)}
+        sources = Sources(candidate.project, str(candidate.version), sdist.path, sdist.sha256, origin)
+        built = self._build(sources, candidate.project, candidate.version)
+        return replace(built, record={**built.record, "upload_time": candidate.upload_time})
+
+    def _build(self, sources: Sources, project: NormalizedName | None, version: Version | None) -> Built:
+        system = read_build_system(sources.path, sources.subdirectory)
+        self.progress(f"building {sources}")
+        asked = [self._requirement(sources, text) for text in system.requires]
+        log = self.directory.logs / f"{sources.project}-{sources.version}.log"
+        workdir = self.directory.staging / f"build-{sources.project}-{sources.version}"
         for _ in range(ROUNDS):
-            needed = self._build_requirements(candidate, asked)
+            needed = self._build_requirements(sources, asked)
             shutil.rmtree(workdir, ignore_errors=True)
             workdir.mkdir(mode=0o700)
             request = builds.BuildRequest(
-                sdist=sdist.path,
-                sha256=sdist.sha256,
-                project=candidate.project,
-                version=candidate.version,
+                sdist=sources.path,
+                sha256=sources.sha256,
+                project=sources.project,
+                version=sources.version,
                 backend=system.backend,
                 backend_path=system.backend_path,
                 wheels=tuple(path for path, _ in needed),
-                have_requires=False,
-                network=candidate.project in self.mirror.container.build_network,
+                network=project in self.mirror.container.build_network,
+                subdirectory=sources.subdirectory,
             )
             outcome = builds.build(
                 self.engine(), self.image(), self.profile, request, self.mirror.container, workdir=workdir, log_path=log
@@ -105,23 +151,22 @@ class Workshop:
             if isinstance(outcome, Path):
                 record = {
                     "origin": "built",
-                    "source": {"filename": candidate.filename, "sha256": sdist.sha256, "url": bare(candidate.url)},
+                    "source": sources.origin,
                     "build_requires": [{"filename": path.name, "sha256": sha256} for path, sha256 in needed],
                     "log": log.name,
-                    "upload_time": candidate.upload_time,
                 }
-                return self._admissible(candidate, outcome, record)
-            asked += [self._requirement(candidate, text) for text in outcome]
-        raise BuildError(f"{candidate}: its build backend keeps asking for more build requirements; log: {log}")
+                return self._admissible(sources, outcome, record, project, version)
+            asked += [self._requirement(sources, text) for text in outcome]
+        raise BuildError(f"{sources}: its build backend keeps asking for more build requirements; log: {log}")
 
     @staticmethod
-    def _requirement(candidate: Candidate, text: str) -> Requirement:
+    def _requirement(sources: Sources, text: str) -> Requirement:
         try:
             return Requirement(text)
         except InvalidRequirement as error:
-            raise BuildError(f"{candidate}: build requirement {text!r} is invalid: {error}") from error
+            raise BuildError(f"{sources}: build requirement {text!r} is invalid: {error}") from error
 
-    def _build_requirements(self, candidate: Candidate, asked: list[Requirement]) -> list[tuple[Path, str]]:
+    def _build_requirements(self, sources: Sources, asked: list[Requirement]) -> list[tuple[Path, str]]:
         """Wheels (with sha256) that the build needs, built first where they are sdists themselves."""
         question = Question(
             requirements=tuple(asked),
@@ -133,7 +178,7 @@ class Workshop:
         answer = resolve.resolve(question, source)
         if answer.missing:
             reasons = "; ".join(dict.fromkeys(answer.missing.values()))
-            raise BuildError(f"{candidate}: build requirements cannot be met: {reasons} (build_constraints)")
+            raise BuildError(f"{sources}: build requirements cannot be met: {reasons} (build_constraints)")
         found = []
         for needed in answer.closure.values():
             if needed.is_sdist:
@@ -144,22 +189,26 @@ class Workshop:
                 found.append((fetched.path, fetched.sha256))
         return sorted(found)
 
-    def _admissible(self, candidate: Candidate, outcome: Path, record: Record) -> Built:
+    def _admissible(
+        self, sources: Sources, outcome: Path, record: Record, project: NormalizedName | None, version: Version | None
+    ) -> Built:
         """Check a copy of our own: nothing that a container can write shares an inode with what we admit."""
-        filename = outcome.name
+        own = self.directory.staging / "built" / outcome.name
         try:
-            name = parse_name(filename)
-            if name.project != candidate.project or name.version != candidate.version:
-                raise BuildError(f"{candidate}: its build made {filename}, which is another project or version")
-            if self.profile.rank(name.tags) is None:
-                raise BuildError(f"{candidate}: its build made {filename}, which does not fit this platform")
-            own = self.directory.staging / "built" / filename
+            name = parse_name(outcome.name)
+            if project not in (None, name.project) or version not in (None, name.version):
+                raise BuildError(f"{sources}: its build made {outcome.name}, which is another project or version")
+            self._check_tags(f"{sources}: its build made {outcome.name}", name)
             _copy(outcome, own)
             check_record(own)
-            metadata = checked_metadata(own, filename)[1]
+            metadata = checked_metadata(own, own.name)[1]
         except WheelError as error:
-            raise BuildError(f"{candidate}: its build made an unusable wheel: {error}") from error
+            raise BuildError(f"{sources}: its build made an unusable wheel: {error}") from error
         return Built(own, metadata, {**record, "sha256": sha256_of(own)})
+
+    def _check_tags(self, what: str, name: WheelName) -> None:
+        if self.profile.rank(name.tags) is None:
+            raise BuildError(f"{what}, which does not fit this platform")
 
 
 def _nothing_present(candidate: Candidate) -> Metadata:

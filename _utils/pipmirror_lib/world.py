@@ -13,6 +13,7 @@ from packaging.version import Version
 from pipmirror_lib.candidates import Candidate, Shelf, Source
 from pipmirror_lib.errors import BuildError, WheelError
 from pipmirror_lib.profile import TargetProfile
+from pipmirror_lib.references import NOT_FETCHED, DirectReference
 from pipmirror_lib.wheels import Metadata
 
 
@@ -30,6 +31,8 @@ class Question:
     prereleases: bool | tuple[NormalizedName, ...] = False
     no_binary: tuple[NormalizedName, ...] = ()
     preferred: Mapping[NormalizedName, frozenset[Version]] = field(default_factory=dict)
+    # What direct references became, by their keys.
+    direct: Mapping[str, Candidate] = field(default_factory=dict)
     timeout: int = 300
 
 
@@ -39,6 +42,12 @@ class Want:
 
     requirement: Requirement
     parent: Candidate | None = None
+    # As the administrator wrote it, where that was a URL.
+    reference: DirectReference | None = None
+
+    @property
+    def declared(self) -> str:
+        return str(self.reference or self.requirement)
 
     @property
     def project(self) -> NormalizedName:
@@ -49,7 +58,7 @@ class Want:
         return tuple(sorted(canonicalize_name(extra) for extra in self.requirement.extras))
 
     def __str__(self) -> str:
-        text = str(self.requirement).split(";")[0].strip()
+        text = self.declared.split(";")[0].strip()
         return f"{text} ({'wanted by ' + str(self.parent) if self.parent else 'declared'})"
 
 
@@ -63,6 +72,8 @@ class World:
         self.unusable: dict[NormalizedName, dict[str, str]] = {}
         self.failed: dict[NormalizedName, str] = {}
         self.warnings: dict[str, None] = {}
+        # As in pip, a project that a URL serves is served by nothing else.
+        self._served: dict[NormalizedName, Candidate] = {}
         self._shelves: dict[NormalizedName, Shelf] = {}
         self._dependencies: dict[tuple[Candidate, str], tuple[Want, ...]] = {}
         self._metadata: dict[Candidate, Metadata | None] = {}
@@ -74,9 +85,35 @@ class World:
 
     def roots(self) -> tuple[Want, ...]:
         """The declared requirements whose markers hold here."""
-        wants = tuple(Want(r) for r in self.question.requirements if self.question.profile.applies(r.marker))
+        wants = tuple(self._root(r) for r in self.question.requirements if self.question.profile.applies(r.marker))
         self._remember(wants)
         return wants
+
+    def _root(self, requirement: Requirement) -> Want:
+        if not isinstance(requirement, DirectReference):
+            return Want(requirement)
+        candidate = self.question.direct[requirement.key]
+        extras = f"[{','.join(requirement.extras)}]" if requirement.extras else ""
+        want = Want(Requirement(f"{candidate.project}{extras}"), reference=requirement)
+        self._served.setdefault(candidate.project, candidate)
+        return want
+
+    def unserved(self) -> dict[str, str]:
+        """{declared requirement: why its URL serves nothing}, of those whose markers hold here."""
+        faults: dict[str, str] = {}
+        served: dict[NormalizedName, tuple[Candidate, str]] = {}
+        for wanted in self.question.requirements:
+            if not wanted.url or not self.question.profile.applies(wanted.marker):
+                continue
+            # A backend's build requirement may name a URL as well; those are not followed.
+            known = isinstance(wanted, DirectReference) and self.question.direct.get(wanted.key)
+            if not known:
+                faults[str(wanted)] = NOT_FETCHED
+                continue
+            first, text = served.setdefault(known.project, (known, str(wanted)))
+            if first != known:
+                faults[str(wanted)] = f"{known.project} comes from another URL already: {text}; use sets"
+        return faults
 
     def _remember(self, wants: Iterable[Want]) -> None:
         for want in wants:
@@ -84,8 +121,10 @@ class World:
 
     def shelf(self, project: NormalizedName) -> Shelf:
         if project not in self._shelves:
-            binary = project not in self.question.no_binary
-            self._shelves[project] = Shelf(self.source.files(project), self.question.profile, binary=binary)
+            served = self._served.get(project)
+            files = [served] if served else self.source.files(project)
+            binary = bool(served) or project not in self.question.no_binary
+            self._shelves[project] = Shelf(files, self.question.profile, binary=binary)
         return self._shelves[project]
 
     def constraint(self, project: NormalizedName) -> SpecifierSet:
@@ -93,6 +132,8 @@ class World:
 
     def prereleases(self, project: NormalizedName) -> bool | None:
         """True where the administrator allows them; None leaves it to PEP 440's own rules."""
+        if project in self._served:
+            return True
         allowed = self.question.prereleases
         return (allowed if isinstance(allowed, bool) else project in allowed) or None
 

@@ -20,7 +20,6 @@ from typing import Any
 
 import pytest
 from packaging.utils import canonicalize_name
-from packaging.version import Version
 from pipmirror_lib import builder, builds, engine, engine_faults, images, inside, logs, proof, sdists, workplace
 from pipmirror_lib.builds import BuildRequest
 from pipmirror_lib.engine import ImageInfo, RunResult, RunSpec
@@ -879,7 +878,7 @@ def test_exactly_one_wheel(tmp_path: Path) -> None:
 
 def request_with(*wheels: str) -> BuildRequest:
     paths = tuple(Path(wheel) for wheel in wheels)
-    return BuildRequest(Path("x"), "", canonicalize_name("x"), Version("1"), "b", (), paths)
+    return BuildRequest(Path("x"), "", "x", "1", "b", (), paths)
 
 
 def test_unmet_requirements() -> None:
@@ -981,7 +980,7 @@ class Place:
     def run(self, sdist: Path, **request: Any) -> subprocess.CompletedProcess[str]:
         (self.root / "in" / sdist.name).write_bytes(sdist.read_bytes())
         facts: dict[str, Any] = {"sdist": sdist.name, "backend": "intree", "backend_path": ["_backend"]}
-        facts |= {"have_requires": False, "have": [], **request}
+        facts |= {"have_requires": False, "have": [], "subdirectory": "", **request}
         (self.root / "in/request.json").write_text(json.dumps(facts))
         environment = {
             "PIPMIRROR_ROOT": str(self.root),

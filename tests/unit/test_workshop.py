@@ -35,7 +35,7 @@ class Container:
 
     @staticmethod
     def wheel(request: BuildRequest, out: Path, **more: Any) -> Outcome:
-        return make_wheel(out, request.project, str(request.version), **more)
+        return make_wheel(out, request.project, request.version, **more)
 
     def build(
         self, engine: object, image: object, profile: object, request: BuildRequest, *_: Any, **to: Any
@@ -217,7 +217,7 @@ def test_what_a_container_made_is_suspect(
     shop = workshop()
     with pytest.raises(BuildError, match=said) as caught:
         shop.wheel(sdist(shop))
-    assert str(caught.value).startswith("demo 1.0: ")
+    assert str(caught.value).startswith("demo 1.0: its build made ")
 
 
 def test_a_link_is_never_followed(

@@ -84,6 +84,14 @@ def unpack(archive: str) -> str:
     return directory
 
 
+def project_directory(source: str, subdirectory: str) -> str:
+    """Where the project lies in its sources: a repository may hold several."""
+    path = os.path.realpath(os.path.join(source, subdirectory))
+    if not (path + os.sep).startswith(os.path.realpath(source) + os.sep) or not os.path.isdir(path):
+        raise BadSdist("the sources hold no directory %r" % subdirectory)
+    return path
+
+
 def backend_path(request: Dict[str, Any], source: str) -> List[str]:
     """The in-tree backend's directories, which PEP 517 keeps inside the source directory."""
     root = os.path.realpath(source)
@@ -165,7 +173,7 @@ def main() -> None:
         request = json.load(stream)
     out = os.path.join(ROOT, "out")
     try:
-        source = unpack(os.path.join(ROOT, "in", request["sdist"]))
+        source = project_directory(unpack(os.path.join(ROOT, "in", request["sdist"])), request["subdirectory"])
         requires = run_hook("get_requires_for_build_wheel", request, source, [{}])
         with open(os.path.join(out, "requires.json"), "w") as stream:
             json.dump(list(requires), stream)

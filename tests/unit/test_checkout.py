@@ -1,0 +1,196 @@
+"""Sources from git: a real git, and a real server of its own on the loopback."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pipmirror_lib import checkout
+from pipmirror_lib.checkout import Repository
+from pipmirror_lib.errors import PackageIndexError
+from pipmirror_lib.references import DirectReference
+from pipmirror_lib.settings import Index
+
+from tests.support.gitserver import GitServer
+from tests.support.gitserver import Repository as Served
+
+SECRET = "hunter2"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[GitServer]:
+    with GitServer(tmp_path / "git") as running:
+        yield running
+
+
+@pytest.fixture
+def demo(server: GitServer) -> Served:
+    made = server.repository("demo")
+    made.commit({"pyproject.toml": "[project]\nname = 'demo'\n", "sub/one.txt": "1"}, tag="v1")
+    return made
+
+
+def repository(url: str, **settings: object) -> Repository:
+    return Repository(DirectReference(f"git+{url}", named=False), Index(**settings), timeout=60)  # type: ignore[arg-type]
+
+
+def fetched(url: str, tmp_path: Path, **settings: object) -> tuple[str, dict[str, tarfile.TarInfo]]:
+    """(the commit, the members of the archive without its top directory)."""
+    archive = tmp_path / "demo.tar.gz"
+    commit = repository(url, **settings).fetch(archive)
+    with tarfile.open(archive) as tar:
+        members = {member.name.partition("/")[2]: member for member in tar}
+    assert list(archive.parent.glob("tree-*")) == [], "the work tree is gone"
+    return commit, members
+
+
+def test_a_tree_with_its_history(demo: Served, tmp_path: Path) -> None:
+    second = demo.commit({"two.txt": "2"})
+    commit, members = fetched(demo.url, tmp_path)
+    assert commit == second
+    assert {"pyproject.toml", "sub/one.txt", "two.txt", ".git/HEAD"} <= set(members)
+    assert {(member.uid, member.gid, member.uname) for member in members.values()} == {(0, 0, "")}
+    assert not any(name.startswith(".git/hooks") for name in members)
+
+
+def test_the_same_tree_is_the_same_archive_but_for_git_itself(demo: Served, tmp_path: Path) -> None:
+    _, first = fetched(demo.url, tmp_path)
+    _, second = fetched(demo.url, tmp_path)
+    assert {name: m.mtime for name, m in first.items()} == {name: m.mtime for name, m in second.items()}
+
+
+@pytest.mark.parametrize("dumb", [False, True])
+@pytest.mark.parametrize("ref", ["main", "v1", "side", "COMMIT", "SHORT"])
+def test_a_ref_is_a_branch_a_tag_or_a_commit(
+    demo: Served, server: GitServer, tmp_path: Path, ref: str, dumb: bool
+) -> None:
+    tagged = demo.git("rev-parse", "HEAD")
+    side = demo.commit({"side.txt": ""}, branch="side")
+    demo.git("checkout", "-q", "main")
+    newest = demo.commit({"new.txt": ""})
+    server.dumb = dumb
+    meant = {"main": newest, "v1": tagged, "side": side, "COMMIT": tagged, "SHORT": tagged}[ref]
+    text = {"COMMIT": tagged, "SHORT": tagged[:10]}.get(ref, ref)
+    assert fetched(f"{demo.url}@{text}", tmp_path)[0] == meant
+    assert repository(f"{demo.url}@{text}").commit() == ("" if ref in ("COMMIT", "SHORT") else meant)
+
+
+def test_a_commit_that_no_branch_has(demo: Served, tmp_path: Path) -> None:
+    lost = demo.commit({"lost.txt": ""}, branch="lost")
+    demo.git("update-ref", "refs/pull/1/head", lost, where=demo.bare)
+    demo.git("branch", "-D", "lost", where=demo.bare)
+    assert fetched(f"{demo.url}@{lost}", tmp_path)[0] == lost
+    assert fetched(f"{demo.url}@refs/pull/1/head", tmp_path)[0] == lost
+
+
+def test_an_empty_ref_is_what_the_server_calls_head(demo: Served) -> None:
+    assert repository(demo.url).commit() == demo.git("rev-parse", "main")
+
+
+@pytest.mark.parametrize(
+    ("path", "said"), [("demo.git@nosuch", "has no nosuch"), ("nosuch.git", "not found|does not exist|not export")]
+)
+def test_what_is_not_there(demo: Served, server: GitServer, tmp_path: Path, path: str, said: str) -> None:
+    with pytest.raises(PackageIndexError, match=said) as caught:
+        fetched(f"{server.url}/{path}", tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_nobody_answers(tmp_path: Path) -> None:
+    with pytest.raises(PackageIndexError, match=r"127\.0\.0\.1"):
+        fetched("http://127.0.0.1:9/demo.git", tmp_path)
+
+
+def test_credentials_are_git_s_alone(
+    demo: Served, server: GitServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.username, server.password = "me", SECRET
+    started: list[list[str]] = []
+    run = subprocess.run
+
+    def spying(command: list[str], **how: object) -> object:
+        started.append(command)
+        return run(command, **how)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(subprocess, "run", spying)
+    url = demo.url.replace("//", f"//me:{SECRET}@")
+    commit, members = fetched(url, tmp_path)
+    assert commit == demo.git("rev-parse", "main")
+    assert started
+    assert SECRET not in str(started)
+    assert "two" not in members
+    with tarfile.open(tmp_path / "demo.tar.gz") as tar:
+        contents = [stream.read() for member in tar if member.isfile() and (stream := tar.extractfile(member))]
+    assert not any(SECRET.encode() in content for content in contents)
+
+
+@pytest.mark.parametrize("user", ["", "me:wrong@", f"me:{SECRET}x@"])
+def test_refused_credentials_are_not_told(demo: Served, server: GitServer, tmp_path: Path, user: str) -> None:
+    server.username, server.password = "me", SECRET
+    with pytest.raises(PackageIndexError, match="refuses us") as caught:
+        fetched(demo.url.replace("//", f"//{user}"), tmp_path)
+    assert "wrong" not in str(caught.value)
+    assert SECRET not in str(caught.value)
+
+
+def test_credentials_do_not_follow_to_another_server(demo: Served, server: GitServer, tmp_path: Path) -> None:
+    """A submodule may lie anywhere, and whoever made the repository says where."""
+    with GitServer(tmp_path / "other") as other:
+        inner = other.repository("inner")
+        inner.commit({"inner.txt": ""})
+        demo.git("submodule", "add", "-q", inner.url, "inner")
+        demo.commit({})
+        server.username, server.password = "me", SECRET
+        other.username, other.password = "me", SECRET
+        with pytest.raises(PackageIndexError):
+            fetched(demo.url.replace("//", f"//me:{SECRET}@"), tmp_path)
+        other.password = ""
+        _, members = fetched(demo.url.replace("//", f"//me:{SECRET}@"), tmp_path)
+        assert "inner/inner.txt" in members
+
+
+def test_nothing_of_the_repository_runs(demo: Served, tmp_path: Path) -> None:
+    trap = tmp_path / "trapped"
+    demo.commit({".gitattributes": "*.txt filter=trap\n", "three.txt": "3"})
+    for hook in ("post-checkout", "post-merge", "reference-transaction"):
+        path = demo.bare / "hooks" / hook
+        path.write_text(f"#!/bin/sh\ntouch {trap}\n")
+        path.chmod(0o755)
+    demo.git("config", "filter.trap.smudge", f"touch {trap}; cat", where=demo.bare)
+    fetched(demo.url, tmp_path)
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize("inner", ["ext::sh -c touch% trapped", "file:///etc", "../../../etc"])
+def test_a_submodule_cannot_reach_into_this_machine(demo: Served, tmp_path: Path, inner: str) -> None:
+    one = demo.git("rev-parse", "HEAD")
+    (demo.tree / "inner").mkdir()
+    demo.git("update-index", "--add", "--cacheinfo", f"160000,{one},inner")
+    demo.commit({".gitmodules": f'[submodule "inner"]\n\tpath = inner\n\turl = {inner}\n'})
+    with pytest.raises(PackageIndexError):
+        fetched(demo.url, tmp_path)
+
+
+def test_a_link_stays_a_link(demo: Served, tmp_path: Path) -> None:
+    (demo.tree / "secret").symlink_to("/etc/passwd")
+    demo.commit({})
+    _, members = fetched(demo.url, tmp_path)
+    assert members["secret"].issym()
+
+
+def test_a_bomb_is_not_unpacked(demo: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkout, "MEMBERS", 1)
+    with pytest.raises(PackageIndexError, match="more than 1 files"):
+        fetched(demo.url, tmp_path)
+
+
+def test_a_machine_without_git(demo: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bin").mkdir()
+    os.symlink("/bin/sh", tmp_path / "bin" / "sh")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    with pytest.raises(PackageIndexError, match="git is missing"):
+        repository(demo.url).fetch(tmp_path / "x.tar.gz")
