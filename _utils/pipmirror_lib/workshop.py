@@ -105,7 +105,7 @@ class Workshop:
         return built
 
     def _taken(self, reference: DirectReference, fetched: FetchedReference) -> Built:
-        own = self.directory.staging / "built" / reference.filename
+        own = self._own(fetched.sha256, reference.filename)
         self._check_tags(f"{reference}: {own.name}", parse_name(own.name))
         _copy(fetched.path, own)
         metadata = checked_metadata(own, own.name)[1]
@@ -193,7 +193,7 @@ class Workshop:
         self, sources: Sources, outcome: Path, record: Record, project: NormalizedName | None, version: Version | None
     ) -> Built:
         """Check a copy of our own: nothing that a container can write shares an inode with what we admit."""
-        own = self.directory.staging / "built" / outcome.name
+        own = self._own(sources.sha256, outcome.name)
         try:
             name = parse_name(outcome.name)
             if project not in (None, name.project) or version not in (None, name.version):
@@ -205,6 +205,10 @@ class Workshop:
         except WheelError as error:
             raise BuildError(f"{sources}: its build made an unusable wheel: {error}") from error
         return Built(own, metadata, {**record, "sha256": sha256_of(own)})
+
+    def _own(self, sha256: str, filename: str) -> Path:
+        """Where our copy lies: two sources may become files of one name."""
+        return self.directory.staging / "built" / sha256 / filename
 
     def _check_tags(self, what: str, name: WheelName) -> None:
         if self.profile.rank(name.tags) is None:
@@ -218,7 +222,7 @@ def _nothing_present(candidate: Candidate) -> Metadata:
 def _copy(source: Path, target: Path) -> None:
     """Copy a regular file without following links."""
     try:
-        target.parent.mkdir(mode=0o700, exist_ok=True)
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(source, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
         with os.fdopen(descriptor, "rb") as reader, target.open("wb") as writer:
             shutil.copyfileobj(reader, writer)
