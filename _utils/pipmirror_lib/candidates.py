@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from packaging.utils import BuildTag, NormalizedName, canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from pipmirror_lib.errors import WheelError
+from pipmirror_lib.parts import REMEMBERED, within
 from pipmirror_lib.profile import TargetProfile
 from pipmirror_lib.wheels import Metadata, WheelName, parse_name, parse_version
 
@@ -53,6 +54,10 @@ class Candidate:
     @property
     def build(self) -> BuildTag:
         return self.wheel.build if self.wheel else ()
+
+    def __hash__(self) -> int:
+        """Equal candidates have equal names; the other fields are slow to hash, and every look-up would do it."""
+        return hash(self.filename)
 
     def __str__(self) -> str:
         return f"{self.project} {self.version}"
@@ -160,9 +165,9 @@ class Shelf:
         held_back: list[Candidate] | None = []
         for candidate in self.best_first:
             if not every and candidate.version.is_prerelease:
-                if held_back is not None and specifier.contains(candidate.version, prereleases=True):
+                if held_back is not None and within(specifier, candidate.version):
                     held_back.append(candidate)
-            elif specifier.contains(candidate.version, prereleases=True):
+            elif within(specifier, candidate.version):
                 held_back = None
                 yield candidate
         if prereleases is None:
@@ -178,6 +183,7 @@ def _names_prerelease(specifier: SpecifierSet) -> bool:
     return any(_is_prerelease(one.version) for one in specifier if one.operator != "!=")
 
 
+@lru_cache(maxsize=REMEMBERED)
 def _is_prerelease(text: str) -> bool:
     try:
         return parse_version(text).is_prerelease

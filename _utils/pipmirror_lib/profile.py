@@ -114,18 +114,19 @@ class TargetProfile:
         """
         if marker is None:
             return True
-        key = (str(marker), extra)
+        # By identity: wheels share their markers, and to write one out takes as long as to evaluate it. The answer
+        # keeps its marker alive, so that no other one can take its identity.
+        key = (id(marker), extra)
         found = self._marker_cache.get(key)
         if found is None:
             try:
-                found = _evaluate(marker, {**self.markers, "extra": extra})
+                found = self._marker_cache[key] = _evaluate(marker, {**self.markers, "extra": extra}), marker
             except UndefinedEnvironmentName as error:
                 raise ValueError(str(error)) from error
-            self._marker_cache[key] = found
-        return found
+        return found[0]
 
     @cached_property
-    def _marker_cache(self) -> dict[tuple[str, str], bool]:
+    def _marker_cache(self) -> dict[tuple[int, str], tuple[bool, Marker]]:
         return {}
 
 

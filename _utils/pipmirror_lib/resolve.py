@@ -21,6 +21,7 @@ from resolvelib.structs import RequirementInformation
 from pipmirror_lib import explain
 from pipmirror_lib.candidates import Candidate, Source
 from pipmirror_lib.errors import BuildError, ResolutionError
+from pipmirror_lib.parts import within
 from pipmirror_lib.world import Question, Want, World
 
 # As pip has them: how many rounds before it gives up, and after how many conflicts a name is tried first.
@@ -81,6 +82,7 @@ def _optimistic(
     """
     chosen: dict[NormalizedName, Candidate] = {}
     wants: dict[NormalizedName, list[Want]] = {}
+    heard: dict[NormalizedName, int] = {}  # how many wants a choice has taken into account
     absent: dict[NormalizedName, None] = {}
     seen: set[tuple[NormalizedName, str]] = set()
     level = list(roots)
@@ -96,15 +98,16 @@ def _optimistic(
             if best is None:
                 absent[name] = None
             else:
-                chosen[name] = best
+                chosen[name], heard[name] = best, len(wants[name])
         level = list(_next_level(world, level, chosen, seen))
     # Told without looking for a better candidate, because an older one may have to be built for that.
     unhappy = [
         name
         for name, candidate in chosen.items()
-        if not all(one.contains(candidate.version, prereleases=True) for one in _specifiers(wants[name]))
+        if not all(within(one, candidate.version) for one in _specifiers(wants[name][heard[name] :]))
     ]
-    settled = not unhappy and all(_best(world, n, wants[n]) == candidate for n, candidate in chosen.items())
+    late = [name for name in chosen if heard[name] < len(wants[name])]
+    settled = not unhappy and all(_best(world, name, wants[name]) == chosen[name] for name in late)
     return (chosen if settled and not absent else None), list(absent), unhappy
 
 
@@ -156,7 +159,7 @@ class _Need:
     def met_by(self, candidate: Candidate) -> bool:
         if self.exact:
             return self.exact == candidate
-        return not self.by_url and self.specifier.contains(candidate.version, prereleases=True)
+        return not self.by_url and within(self.specifier, candidate.version)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from packaging.utils import (
 from packaging.version import Version
 
 from pipmirror_lib.errors import WheelError
+from pipmirror_lib.parts import requirement
 
 # Real METADATA stays below 1 MB; what is larger is an attack on our memory.
 METADATA_LIMIT = 16 << 20
@@ -74,12 +75,6 @@ class Metadata:
     def from_data(cls, data: Mapping[str, Any]) -> Metadata:
         lists = {key: tuple(data[key]) for key in ("requires_dist", "extras", "dynamic")}
         return cls(**{**data, **lists})
-
-
-@lru_cache(maxsize=65536)
-def requirement(text: str) -> Requirement:
-    """Parse a dependency specifier once; the same few hundred come back for every platform."""
-    return Requirement(text)
 
 
 @lru_cache(maxsize=65536)

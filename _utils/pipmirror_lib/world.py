@@ -7,14 +7,17 @@ from dataclasses import dataclass, field
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
-from packaging.utils import NormalizedName, canonicalize_name
+from packaging.utils import NormalizedName
 from packaging.version import Version
 
 from pipmirror_lib.candidates import Candidate, Shelf, Source
 from pipmirror_lib.errors import BuildError, WheelError
+from pipmirror_lib.parts import bare, canonical, combined
 from pipmirror_lib.profile import TargetProfile
 from pipmirror_lib.references import NOT_FETCHED, DirectReference
 from pipmirror_lib.wheels import Metadata
+
+ANY = SpecifierSet()
 
 
 @dataclass(frozen=True)
@@ -51,14 +54,15 @@ class Want:
 
     @property
     def project(self) -> NormalizedName:
-        return canonicalize_name(self.requirement.name)
+        return canonical(self.requirement.name)
 
     @property
     def extras(self) -> tuple[NormalizedName, ...]:
-        return tuple(sorted(canonicalize_name(extra) for extra in self.requirement.extras))
+        extras = self.requirement.extras
+        return tuple(sorted(map(canonical, extras))) if extras else ()
 
     def __str__(self) -> str:
-        text = self.declared.split(";")[0].strip()
+        text = bare(self.reference or self.requirement)
         return f"{text} ({'wanted by ' + str(self.parent) if self.parent else 'declared'})"
 
 
@@ -68,7 +72,8 @@ class World:
     def __init__(self, source: Source, question: Question) -> None:
         self.source = source
         self.question = question
-        self.wants: dict[NormalizedName, dict[tuple[str, Candidate | None], Want]] = {}
+        self._met: list[Want] = []
+        self._wants: dict[NormalizedName, dict[tuple[str, Candidate | None], Want]] = {}
         self.unusable: dict[NormalizedName, dict[str, str]] = {}
         self.failed: dict[NormalizedName, str] = {}
         self.warnings: dict[str, None] = {}
@@ -80,13 +85,13 @@ class World:
         self._constraints: dict[NormalizedName, SpecifierSet] = {}
         for constraint in question.constraints:
             if question.profile.applies(constraint.marker):
-                name = canonicalize_name(constraint.name)
-                self._constraints[name] = self._constraints.get(name, SpecifierSet()) & constraint.specifier
+                name = canonical(constraint.name)
+                self._constraints[name] = self._constraints.get(name, ANY) & constraint.specifier
 
     def roots(self) -> tuple[Want, ...]:
         """The declared requirements whose markers hold here."""
         wants = tuple(self._root(r) for r in self.question.requirements if self.question.profile.applies(r.marker))
-        self._remember(wants)
+        self._met += wants
         return wants
 
     def _root(self, requirement: Requirement) -> Want:
@@ -115,9 +120,13 @@ class World:
                 faults[str(wanted)] = f"{known.project} comes from another URL already: {text}; use sets"
         return faults
 
-    def _remember(self, wants: Iterable[Want]) -> None:
-        for want in wants:
-            self.wants.setdefault(want.project, {})[str(want.requirement), want.parent] = want
+    @property
+    def wants(self) -> dict[NormalizedName, dict[tuple[str, Candidate | None], Want]]:
+        """Every want met so far; they are told apart only for explanations, which most questions don't need."""
+        for want in self._met:
+            self._wants.setdefault(want.project, {})[str(want.requirement), want.parent] = want
+        self._met.clear()
+        return self._wants
 
     def shelf(self, project: NormalizedName) -> Shelf:
         if project not in self._shelves:
@@ -128,7 +137,7 @@ class World:
         return self._shelves[project]
 
     def constraint(self, project: NormalizedName) -> SpecifierSet:
-        return self._constraints.get(project, SpecifierSet())
+        return self._constraints.get(project, ANY)
 
     def prereleases(self, project: NormalizedName) -> bool | None:
         """True where the administrator allows them; None leaves it to PEP 440's own rules."""
@@ -146,11 +155,9 @@ class World:
         return next(iter(self._fitting(project, specifiers)), None)
 
     def _fitting(self, project: NormalizedName, specifiers: Iterable[SpecifierSet]) -> Iterable[Candidate]:
-        combined = self.constraint(project)
-        for specifier in specifiers:
-            combined &= specifier
         preferred = self.question.preferred.get(project)
-        fitting = self.shelf(project).matching(combined, self.prereleases(project))
+        wanted = combined((self.constraint(project), *specifiers))
+        fitting = self.shelf(project).matching(wanted, self.prereleases(project))
         return sorted(fitting, key=lambda candidate: candidate.version not in preferred) if preferred else fitting
 
     def metadata(self, candidate: Candidate) -> Metadata | None:
@@ -191,7 +198,7 @@ class World:
                 return ()
             applies = self.question.profile.applies
             wants = tuple(Want(r, candidate) for r in metadata.dependencies if applies(r.marker, extra))
-            self._remember(wants)
+            self._met += wants
             self._dependencies[key] = wants
         return self._dependencies[key]
 

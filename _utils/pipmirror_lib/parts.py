@@ -1,0 +1,109 @@
+"""What requirements are made of, each distinct part read once.
+
+Thousands of wheels share a few hundred specifiers and markers. Reading one, or comparing a version with one, costs
+packaging tens of microseconds, and whoever decides for many platforms asks the same again for each of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from functools import lru_cache, wraps
+from typing import ParamSpec, TypeVar
+
+from packaging.markers import Marker
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import Specifier, SpecifierSet
+from packaging.utils import NormalizedName, canonicalize_name
+from packaging.version import Version
+
+P = ParamSpec("P")
+T = TypeVar("T")
+REMEMBERED = 1 << 16
+_NAME = re.compile(r"[ \t]*([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)(?![A-Za-z0-9._-])")
+
+
+def by_identity(function: Callable[P, T]) -> Callable[P, T]:
+    """Remember answers about objects that are shared, never changed, and slow to hash.
+
+    By identity also because equal is not the same here: `===` tells 1.0 from 1.0.0. An answer keeps its objects
+    alive, so that no other ones can take their identities.
+    """
+    answers: dict[tuple[int, ...], tuple[T, object]] = {}
+
+    @wraps(function)
+    def remembering(*objects: P.args, **none: P.kwargs) -> T:
+        key = tuple(map(id, objects))
+        answer = answers.get(key)
+        if answer is None:
+            if len(answers) >= REMEMBERED:
+                answers.clear()
+            answer = answers[key] = function(*objects, **none), objects
+        return answer[0]
+
+    return remembering
+
+
+@lru_cache(maxsize=REMEMBERED)
+def canonical(name: str) -> NormalizedName:
+    """A project's or an extra's name, normalised."""
+    return canonicalize_name(name)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def requirement(text: str) -> Requirement:
+    """Parse a dependency specifier (PEP 508) as packaging does; InvalidRequirement where it would raise that."""
+    head, semicolon, marker = text.partition(";")
+    name = _NAME.match(head)
+    # A semicolon may belong to a URL or follow `===`; neither is worth a rule of its own.
+    if name is None or "@" in head or "===" in head:
+        return Requirement(text)
+    try:
+        details = _nameless(head[name.end() :].strip(" \t"))
+        condition = _marker(marker.strip(" \t")) if semicolon else None
+    except InvalidRequirement:
+        return Requirement(text)  # which says what is wrong with the whole of it
+    found = Requirement.__new__(Requirement)  # its own copies are parsed anew
+    found.name, found.url, found.marker = name[1], None, condition
+    found.extras, found.specifier = details.extras, details.specifier
+    return found
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _nameless(text: str) -> Requirement:
+    """Extras and version specifier, whatever the name before them."""
+    return Requirement(f"name {text}")
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _marker(text: str) -> Marker | None:
+    return Requirement(f"name;{text}").marker
+
+
+@by_identity
+def bare(wanted: Requirement) -> str:
+    """A requirement as people read it, without its marker."""
+    return str(wanted).split(";")[0].strip()
+
+
+def within(specifier: SpecifierSet, version: Version) -> bool:
+    """Whether a version, be it a prerelease, is within a specifier."""
+    return all(_meets(clause, version) for clause in specifier)
+
+
+@by_identity
+def _meets(clause: Specifier, version: Version) -> bool:
+    return clause.contains(version, prereleases=True)
+
+
+def combined(specifiers: Iterable[SpecifierSet]) -> SpecifierSet:
+    """What is within all of them."""
+    return _combined(*{id(specifier): specifier for specifier in specifiers}.values())
+
+
+@by_identity
+def _combined(*specifiers: SpecifierSet) -> SpecifierSet:
+    found = SpecifierSet()
+    for specifier in specifiers:
+        found &= specifier
+    return found
