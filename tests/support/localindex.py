@@ -229,7 +229,7 @@ class LocalIndex:
             return _Answer(301, b"", {"Location": quote(canonical)})
         # Weights are not looked at: whoever can read JSON prefers it.
         as_json = self.json and JSON_TYPE in asked.get("Accept", "")
-        body = self._page(project, as_json)
+        body = self.page(project, as_json)
         if body is None:
             return _Answer(404, b"no such project\n", {})
         headers = {"Content-Type": JSON_TYPE if as_json else "text/html; charset=utf-8", "Vary": "Accept"}
@@ -249,7 +249,7 @@ class LocalIndex:
         headers = {"ETag": f'"{digest}"'} if self.etag else {}
         return headers | ({"Cache-Control": self.cache_control} if self.cache_control else {})
 
-    def _page(self, project: str, as_json: bool) -> bytes | None:
+    def page(self, project: str, as_json: bool) -> bytes | None:
         key = (project, as_json, self.hashes, self.core_metadata, self.sizes)
         with self._lock:
             if key not in self._pages:

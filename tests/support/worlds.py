@@ -28,7 +28,7 @@ from pipmirror_lib.profile import TargetProfile
 from pipmirror_lib.wheels import Metadata, parse_metadata
 from pipmirror_lib.world import Question
 
-from tests.support.dists import core_metadata, make_wheel
+from tests.support.dists import core_metadata, make_sdist, make_wheel
 
 CASES = Path(__file__).resolve().parents[1] / "unit" / "cases"
 PURE = "py3-none-any"
@@ -130,16 +130,11 @@ class File:
         )
 
     def make(self, directory: Path) -> Path:
-        return make_wheel(
-            directory,
-            self.project,
-            self.version,
-            requires=self.requires,
-            extras=self.extras,
-            requires_python=self.python,
-            tag=self.tag,
-            build=self.build,
-        )
+        about: Any = {"requires": self.requires, "extras": self.extras, "requires_python": self.python}
+        about["filename"] = self.filename
+        if self.sdist:  # without any build requirement, and with the promise that PKG-INFO says it all
+            return make_sdist(directory, self.project, self.version, intree_backend=True, static_metadata=True, **about)
+        return make_wheel(directory, self.project, self.version, tag=self.tag, build=self.build, **about)
 
 
 class MemorySource:
@@ -185,6 +180,9 @@ class Case:
     prereleases: bool | tuple[str, ...] = False
     no_binary: tuple[str, ...] = ()
     preferred: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    # How an index shows it: no JSON, no `.metadata`.
+    html: bool = False
+    core_metadata: bool = True
     differs: str = ""
     why: str = ""
 
