@@ -5,7 +5,7 @@ A reference is satisfied while its text and its wheel are unchanged; only an upg
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from packaging.markers import Marker
@@ -105,11 +105,11 @@ class DirectReferences:
                 "give it a version of its own, or another mirror"
             )
 
-    def remember(self, admitted: Iterable[str]) -> bool:
+    def remember(self, admitted: Collection[str]) -> bool:
         """Write into the records which reference became which wheel; whether that changed any."""
         changed = False
         for key, candidate in self.candidates.items():
-            if candidate in self.fresh and candidate.filename not in set(admitted):
+            if candidate in self.fresh and candidate.filename not in admitted:
                 continue
             for filename, record in self.wheels.items():
                 keys = [one for one in record.get("direct", ()) if one != key]

@@ -227,7 +227,7 @@ class PlatformSync:
             if old and old["sha256"] != admission.record["sha256"]:
                 admission.record["replaced"] = old["sha256"]
         self.directory.admit(manifest, admissions)
-        if direct.remember(admission.filename for admission in admissions):
+        if direct.remember({admission.filename for admission in admissions}):
             self.directory.save_manifest(manifest)
         for admission in admissions:
             name, record = parse_name(admission.filename), manifest["wheels"][admission.filename]

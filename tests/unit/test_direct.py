@@ -284,6 +284,13 @@ def test_a_wheel_by_its_url(tmp_path: Path, server: LocalIndex) -> None:
     assert len(server.requests_of(DEMO)) == 1, "only the file itself tells whether it has changed"
 
 
+def test_several_of_them_at_once(tmp_path: Path, server: LocalIndex, demo: Repository, container: Container) -> None:
+    name = server.add(make_wheel(tmp_path / "files", "other", "1.0"))
+    mirror = declared(tmp_path, server, server.url.replace("/simple/", f"/files/{name}"), f"git+{demo.url}@main")
+    good(mirror)
+    assert planned(mirror).nothing_to_do
+
+
 def test_a_wheel_with_its_hash(tmp_path: Path, server: LocalIndex) -> None:
     server.add(make_wheel(tmp_path / "files", "demo", "1.0"))
     url = server.url.replace("/simple/", f"/files/{DEMO}")
