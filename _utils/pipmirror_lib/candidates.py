@@ -146,7 +146,8 @@ class Shelf:
 
         PEP 440 as current pip reads it: prereleases count when allowed, when any specifier names one, or
         when no final release fits. (packaging 24.0, which Salt pins, lacks the last rule, so it is here.)
-        PEP 592: a yanked file serves only a pin that nothing else can meet.
+        PEP 592: a yanked file serves only a pin that nothing else can meet. One that lies here serves whatever
+        nothing else can meet: it was chosen before it was yanked.
         """
         yanked: list[Candidate] = []
         served = False
@@ -156,8 +157,9 @@ class Shelf:
             else:
                 served = True
                 yield candidate
-        if not served and _is_pinned(specifier):
-            yield from yanked
+        if not served:
+            pinned = _is_pinned(specifier)
+            yield from (candidate for candidate in yanked if pinned or candidate.path)
 
     def _fitting(self, specifier: SpecifierSet, prereleases: bool | None) -> Iterator[Candidate]:
         """As far as it is asked only: mostly the very first version fits."""

@@ -92,6 +92,12 @@ class Index:
         """
         return self._once(self._pool, self._pages, project, lambda: self._page(project))
 
+    def asked(self, project: NormalizedName) -> list[Candidate] | None:
+        """The files of a project whose page this run has asked for; None where it has not, or got no answer."""
+        with self._lock:
+            page = self._pages.get(project)
+        return page.result() if page and page.exception() is None else None
+
     def _page(self, project: NormalizedName) -> list[Candidate]:
         for base in self._client.urls:
             answer = self._client.page(f"{base}{project}/", pages.ACCEPT)
@@ -281,7 +287,7 @@ class IndexSource:
         present = {c.filename: c for c in self._present.get(project, ())}
         if not offered or not present:
             return offered or list(present.values())
-        merged = [self._same(present.get(candidate.filename), candidate) for candidate in offered]
+        merged = [self._same(present.get(candidate.filename), candidate, self._upgrade) for candidate in offered]
         names = {candidate.filename for candidate in offered}
         sources = {c.sha256 or c.filename for c in offered if c.is_sdist}
         extra = [c for c in present.values() if c.filename not in names]
@@ -292,11 +298,14 @@ class IndexSource:
         return f"{len(young)} files are younger than min_age, or nobody says how old" if young else ""
 
     @staticmethod
-    def _same(present: Candidate | None, offered: Candidate) -> Candidate:
-        """The wheel that lies there: an index's files never change, and only one built here gives way to them."""
+    def _same(present: Candidate | None, offered: Candidate, upgrade: bool) -> Candidate:
+        """The wheel that lies there: an index's files never change, and only one built here gives way to them.
+
+        That it was yanked since is no reason to lose it before an upgrade.
+        """
         if present is None or (present.built and present.sha256 != offered.sha256):
             return offered
-        return replace(offered, path=present.path, built=present.built)
+        return replace(offered, path=present.path, built=present.built, yanked=offered.yanked if upgrade else None)
 
     def _old_enough(self, candidate: Candidate) -> bool:
         """An index that does not say when a file came cannot show that it is old enough."""

@@ -126,6 +126,7 @@ def _add(source: LocalSource, entry: os.DirEntry[str], known: Sequence[Any], rec
             size=known[0],
             requires_python=content.get("requires_python"),
             built=record.get("origin") == "built",
+            yanked=record.get("yanked", "" if record.get("withdrawn") else None),
             source=tuple(str(value) for value in record.get("source", {}).values()),
         )
     )

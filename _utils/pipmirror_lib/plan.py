@@ -18,7 +18,7 @@ from typing import Any
 from packaging.utils import NormalizedName
 from packaging.version import Version
 
-from pipmirror_lib import STAMP, local, references
+from pipmirror_lib import STAMP, local, references, upstream
 from pipmirror_lib.candidates import Candidate
 from pipmirror_lib.errors import MirrorError, ResolutionError
 from pipmirror_lib.local import LocalSource
@@ -133,7 +133,11 @@ def _decide(
         vanished=tuple(sorted(set(wheels) - present - set(source.broken))),
         broken=source.broken,
         wanted_by=wanted_by,
-        warnings=(*warnings, *(f"ignored, as pip does: {why}" for why in source.ignored.values())),
+        warnings=(
+            *warnings,
+            *upstream.warnings(wheels, wanted_by),
+            *(f"ignored, as pip does: {why}" for why in source.ignored.values()),
+        ),
     )
 
 

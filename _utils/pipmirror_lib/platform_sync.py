@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipmirror_lib import builder, explain, local, lock, plan, proof, references
+from pipmirror_lib import builder, explain, local, lock, plan, proof, references, upstream
 from pipmirror_lib.builder import BuilderImage
 from pipmirror_lib.candidates import Candidate
 from pipmirror_lib.direct import DirectReferences
@@ -218,6 +218,8 @@ class PlatformSync:
             made=direct.metadata,
         )
         self._remember(looked=now())
+        if upgrade:  # for what nobody wants any more as well
+            self.run.index.prefetch(present.by_project, ())
         self.notes += locked.warnings
         problems = explain.lines({**locked.missing, **direct.faults})
         admissions, failed = self._gather(locked, workshop, direct.fresh)
@@ -227,7 +229,8 @@ class PlatformSync:
             if old and old["sha256"] != admission.record["sha256"]:
                 admission.record["replaced"] = old["sha256"]
         self.directory.admit(manifest, admissions)
-        if direct.remember({admission.filename for admission in admissions}):
+        changed = direct.remember({admission.filename for admission in admissions})
+        if upstream.look(manifest["wheels"], self.run.index.asked) or changed:
             self.directory.save_manifest(manifest)
         for admission in admissions:
             name, record = parse_name(admission.filename), manifest["wheels"][admission.filename]
