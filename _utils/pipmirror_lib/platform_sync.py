@@ -7,18 +7,14 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-from pipmirror_lib import builder, explain, local, lock, plan, proof, references, upstream
+from pipmirror_lib import builder, explain, local, plan, proof
 from pipmirror_lib.builder import BuilderImage
-from pipmirror_lib.candidates import Candidate
-from pipmirror_lib.direct import DirectReferences
+from pipmirror_lib.completion import Completion
 from pipmirror_lib.engine import Engine
-from pipmirror_lib.errors import BuilderError, BuildError, EngineError, VerifyError
-from pipmirror_lib.lock import Lock
-from pipmirror_lib.mirror import Admission, PlatformDirectory, Record, now
-from pipmirror_lib.pages import bare
+from pipmirror_lib.errors import BuilderError, EngineError, VerifyError
+from pipmirror_lib.mirror import PlatformDirectory, Record, now
 from pipmirror_lib.plan import PlatformPlan
 from pipmirror_lib.profile import TargetProfile
 from pipmirror_lib.publish import publish
@@ -26,7 +22,7 @@ from pipmirror_lib.references import DirectReference
 from pipmirror_lib.run import Run
 from pipmirror_lib.settings import Platform, RequirementSet
 from pipmirror_lib.wheels import parse_name
-from pipmirror_lib.workshop import Built, Workshop
+from pipmirror_lib.workshop import Workshop
 
 Result = dict[str, Any]
 
@@ -201,90 +197,14 @@ class PlatformSync:
         workshop = Workshop(
             self.mirror, self.directory, profile, lambda: self.image, self.run.index, lambda: self.engine, self.progress
         )
-        direct = DirectReferences(
-            manifest["wheels"], present, self.run.sources, workshop.referenced, profile.applies, upgrade
-        )
+        completion = Completion(self.run, self.platform, self.directory, manifest, present, workshop, upgrade)
         self.progress("asking the index")
-        direct.settle(r for wanted in self.platform.sets for r in references.direct(wanted.requirements))
-        locked = lock.make(
-            self.mirror,
-            self.platform,
-            profile,
-            present,
-            self.run.index,
-            upgrade=upgrade,
-            build=workshop.metadata,
-            direct=direct.candidates,
-            made=direct.metadata,
-        )
+        locked = completion.lock()
         self._remember(looked=now())
-        if upgrade:  # for what nobody wants any more as well
-            self.run.index.prefetch(present.by_project, ())
         self.notes += locked.warnings
-        problems = explain.lines({**locked.missing, **direct.faults})
-        admissions, failed = self._gather(locked, workshop, direct.fresh)
-        before = {name: sorted({str(c.version) for c in files}) for name, files in present.by_project.items()}
-        for admission in admissions:
-            old = manifest["wheels"].get(admission.filename)
-            if old and old["sha256"] != admission.record["sha256"]:
-                admission.record["replaced"] = old["sha256"]
-        self.directory.admit(manifest, admissions)
-        changed = direct.remember({admission.filename for admission in admissions})
-        if upstream.look(manifest["wheels"], self.run.index.asked) or changed:
-            self.directory.save_manifest(manifest)
-        for admission in admissions:
-            name, record = parse_name(admission.filename), manifest["wheels"][admission.filename]
-            about = {"project": name.project, "version": str(name.version), "old": before.get(name.project, [])}
-            kept = {key: record[key] for key in ("origin", "sha256", "size", "replaced") if key in record}
-            self.added[admission.filename] = {**about, **kept}
-        return problems + failed
-
-    def _gather(
-        self, locked: Lock, workshop: Workshop, fresh: Mapping[Candidate, Built]
-    ) -> tuple[list[Admission], list[str]]:
-        """Staged wheels of every set that is complete, and why the other sets are not."""
-        coming = {candidate.filename: candidate for candidate in locked.coming if candidate not in fresh}
-        for candidate in coming.values():  # begin all downloads before waiting for the first
-            self.run.index.file(candidate)
-        unbuilt: dict[str, str] = {}
-        admissions = {
-            candidate.filename: Admission(
-                self._stage(fresh[candidate].path), candidate.filename, fresh[candidate].record
-            )
-            for candidate in locked.coming
-            if candidate in fresh
-        }
-        for filename, candidate in coming.items():
-            if candidate.is_sdist:
-                try:
-                    built = workshop.wheel(candidate)
-                except BuildError as error:
-                    unbuilt[filename] = str(error)
-                    continue
-                admissions[filename] = Admission(self._stage(built.path), built.path.name, built.record)
-        wanted = {
-            candidate.filename
-            for closure in locked.sets.values()
-            if not any(c.filename in unbuilt for c in closure)
-            for candidate in closure
-        }
-        for filename in sorted(wanted & coming.keys() - admissions.keys()):
-            admissions[filename] = self._fetched(coming[filename])
-        return [a for name, a in admissions.items() if name in wanted], list(unbuilt.values())
-
-    def _fetched(self, candidate: Candidate) -> Admission:
-        fetched = self.run.index.file(candidate).result()
-        record = {
-            "sha256": fetched.sha256,
-            "origin": "index",
-            "url": bare(candidate.url),
-            "upload_time": candidate.upload_time,
-        }
-        staged = self.directory.stage(fetched.path, candidate.filename)
-        return Admission(staged, candidate.filename, record, candidate.metadata_sha256 or "")
-
-    def _stage(self, built: Path) -> Path:
-        return self.directory.stage(built, built.name)
+        completion.admit(locked)
+        self.added.update(completion.added)
+        return completion.problems
 
     def _verify(self, planned: PlatformPlan) -> list[str]:
         proofs: Result = {}

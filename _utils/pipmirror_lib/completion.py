@@ -1,0 +1,131 @@
+"""What a platform lacks, brought in: references, lock, downloads and builds, admission."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from pipmirror_lib import explain, lock, references, upstream
+from pipmirror_lib.candidates import Candidate
+from pipmirror_lib.direct import DirectReferences
+from pipmirror_lib.errors import BuildError
+from pipmirror_lib.local import LocalSource
+from pipmirror_lib.lock import Lock
+from pipmirror_lib.mirror import Admission, PlatformDirectory, Record
+from pipmirror_lib.pages import bare
+from pipmirror_lib.run import Run
+from pipmirror_lib.settings import Platform
+from pipmirror_lib.wheels import parse_name
+from pipmirror_lib.workshop import Built, Workshop
+
+
+@dataclass
+class Completion:
+    """One platform's way from what lies there to what is declared; `problems` are what could not be had."""
+
+    run: Run
+    platform: Platform
+    directory: PlatformDirectory
+    manifest: Record
+    present: LocalSource
+    workshop: Workshop
+    upgrade: bool
+    problems: list[str] = field(default_factory=list)
+    added: dict[str, Record] = field(default_factory=dict)
+
+    @cached_property
+    def direct(self) -> DirectReferences:
+        shop = self.workshop
+        found = DirectReferences(
+            self.manifest["wheels"],
+            self.present,
+            self.run.sources,
+            shop.referenced,
+            shop.profile.applies,
+            self.upgrade,
+        )
+        found.settle(r for wanted in self.platform.sets for r in references.direct(wanted.requirements))
+        return found
+
+    def lock(self) -> Lock:
+        """Resolve every set against the index; raises PackageIndexError where it cannot be asked."""
+        locked = lock.make(
+            self.run.mirror,
+            self.platform,
+            self.workshop.profile,
+            self.present,
+            self.run.index,
+            upgrade=self.upgrade,
+            build=self.workshop.metadata,
+            direct=self.direct.candidates,
+            made=self.direct.metadata,
+        )
+        if self.upgrade:  # for what nobody wants any more as well
+            self.run.index.prefetch(self.present.by_project, ())
+        self.problems += explain.lines({**locked.missing, **self.direct.faults})
+        return locked
+
+    def admit(self, locked: Lock) -> None:
+        """Fetch, build and bring in what the lock names, for every set that can be had as a whole."""
+        admissions = self._gather(locked)
+        wheels = self.manifest["wheels"]
+        for admission in admissions:
+            old = wheels.get(admission.filename)
+            if old and old["sha256"] != admission.record["sha256"]:
+                admission.record["replaced"] = old["sha256"]
+        self.directory.admit(self.manifest, admissions)
+        changed = self.direct.remember({admission.filename for admission in admissions})
+        if upstream.look(wheels, self.run.index.asked) or changed:
+            self.directory.save_manifest(self.manifest)
+        self.added = {admission.filename: self._about(admission.filename) for admission in admissions}
+
+    def _about(self, filename: str) -> Record:
+        name, record = parse_name(filename), self.manifest["wheels"][filename]
+        old = sorted({str(candidate.version) for candidate in self.present.files(name.project)})
+        about: dict[str, Any] = {"project": name.project, "version": str(name.version), "old": old}
+        return {**about, **{key: record[key] for key in ("origin", "sha256", "size", "replaced") if key in record}}
+
+    def _gather(self, locked: Lock) -> list[Admission]:
+        """Staged wheels of every set that is complete; why the others are not becomes a problem."""
+        fresh = self.direct.fresh
+        coming = {candidate.filename: candidate for candidate in locked.coming if candidate not in fresh}
+        for candidate in coming.values():  # begin all downloads before waiting for the first
+            self.run.index.file(candidate)
+        built = {c.filename: fresh[c] for c in locked.coming if c in fresh}
+        unbuilt = self._build((c for c in coming.values() if c.is_sdist), built)
+        self.problems += unbuilt.values()
+        wanted = {
+            candidate.filename
+            for closure in locked.sets.values()
+            if not any(c.filename in unbuilt for c in closure)
+            for candidate in closure
+        }
+        made = [self._made(one) for name, one in built.items() if name in wanted]
+        return made + [self._fetched(coming[name]) for name in sorted(wanted & coming.keys() - built.keys())]
+
+    def _build(self, sdists: Iterable[Candidate], built: dict[str, Built]) -> dict[str, str]:
+        """Add the wheels of sdists, by the sdists' names; {sdist: why it did not build}."""
+        unbuilt = {}
+        for candidate in sdists:
+            try:
+                built[candidate.filename] = self.workshop.wheel(candidate)
+            except BuildError as error:
+                unbuilt[candidate.filename] = str(error)
+        return unbuilt
+
+    def _made(self, built: Built) -> Admission:
+        name = built.path.name
+        return Admission(self.directory.stage(built.path, name), name, built.record)
+
+    def _fetched(self, candidate: Candidate) -> Admission:
+        fetched = self.run.index.file(candidate).result()
+        record = {
+            "sha256": fetched.sha256,
+            "origin": "index",
+            "url": bare(candidate.url),
+            "upload_time": candidate.upload_time,
+        }
+        staged = self.directory.stage(fetched.path, candidate.filename)
+        return Admission(staged, candidate.filename, record, candidate.metadata_sha256 or "")
