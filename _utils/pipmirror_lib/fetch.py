@@ -129,6 +129,22 @@ class Client:
             raise PackageIndexError(f"{bare(url)} ended after {received} of {size} bytes")
         return found
 
+    def part(self, url: str, begin: int, end: int) -> bytes | None:
+        """The bytes from `begin` up to `end` of a file, or None where the server gives only whole files."""
+        headers = {"Range": f"bytes={begin}-{end - 1}", "Accept-Encoding": "identity"}
+        with self._get(url, headers) as response:
+            # Who ignores the range answers 200; who has a file of another size may refuse it.
+            if response.status_code in (200, 416):
+                return None
+            if response.status_code != 206:
+                self._check(response)
+            content = bytearray()
+            for chunk in response.iter_content(CHUNK):
+                content += chunk
+                if len(content) > end - begin:
+                    return None
+            return bytes(content) if len(content) == end - begin else None
+
     @contextmanager
     def _get(
         self, url: str, headers: dict[str, str], credentials: tuple[str, str] | None = None

@@ -21,8 +21,9 @@ from packaging.version import InvalidVersion
 
 from pipmirror_lib import pages
 from pipmirror_lib.candidates import Candidate
-from pipmirror_lib.errors import MirrorError, WheelError
+from pipmirror_lib.errors import MirrorError, PipmirrorError, WheelError
 from pipmirror_lib.fetch import CONNECTIONS, Client
+from pipmirror_lib.ranges import RemoteFile
 from pipmirror_lib.references import DirectReference
 from pipmirror_lib.sdists import read_pkg_info
 from pipmirror_lib.settings import Index as IndexSettings
@@ -30,6 +31,8 @@ from pipmirror_lib.wheels import Metadata, checked_metadata, parse_metadata, par
 
 K = TypeVar("K")
 T = TypeVar("T")
+# Smaller wheels are fetched as a whole: that is one request, and reading from afar two or three.
+FAR = 1 << 20
 Progress = Callable[[str], None]
 
 
@@ -67,6 +70,7 @@ class Index:
         self._files: dict[str, Future[Fetched]] = {}
         self._metadata: dict[str, Future[Metadata]] = {}
         self._done: dict[str, Future[Any]] = {}
+        self._parts = True
         self.own_downloads: set[Path] = set()
         self.fetched_files = 0
         self.fetched_bytes = 0
@@ -170,12 +174,15 @@ class Index:
         self._progress(done)
         return Fetched(target, sha256)
 
-    def metadata(self, candidate: Candidate) -> Future[Metadata]:
-        """What a wheel (or an sdist that says so itself) requires; fails with WheelError where it does not say."""
-        key = f"{candidate.url} {candidate.sha256} {candidate.metadata_sha256}"
-        return self._once(self._readers, self._metadata, key, lambda: self._read_metadata(candidate))
+    def metadata(self, candidate: Candidate, likely: bool = False) -> Future[Metadata]:
+        """What a wheel (or an sdist that says so itself) requires; fails with WheelError where it does not say.
 
-    def _read_metadata(self, candidate: Candidate) -> Metadata:
+        A `likely` wheel is fetched as a whole, because it is wanted anyway; of one that a search tries, little is.
+        """
+        key = f"{candidate.url} {candidate.sha256} {candidate.metadata_sha256}"
+        return self._once(self._readers, self._metadata, key, lambda: self._read_metadata(candidate, likely))
+
+    def _read_metadata(self, candidate: Candidate, likely: bool) -> Metadata:
         # By the hash of the very bytes that were read: what another index claims of a wheel must not stick to it.
         digest = candidate.sha256 if candidate.metadata_sha256 is None else candidate.metadata_sha256
         cached = self._cache / digest[:2] / f"{digest}.json" if digest else None
@@ -184,10 +191,33 @@ class Index:
                 return _belonging(Metadata.from_data(json.loads(cached.read_bytes())), candidate)
             except (OSError, ValueError, TypeError, KeyError, WheelError):
                 pass  # not there, half-written or of another version: read the source again
+        if not likely and (metadata := self._from_afar(candidate)):
+            return metadata  # nobody has compared a hash, so it is not remembered
         metadata = self._fetch_metadata(candidate)
         if cached is not None:
             _store(cached, json.dumps(asdict(metadata)))
         return metadata
+
+    def _from_afar(self, candidate: Candidate) -> Metadata | None:
+        """Of a large wheel that the server gives in parts, without fetching the whole; None where that is no way.
+
+        What a server says here and the wheel does not is found out when the wheel has come: the plan reads that.
+        """
+        size, known = candidate.size or 0, candidate.sha256 in self._known or candidate.sha256 in self._files
+        if candidate.is_sdist or candidate.metadata_sha256 is not None or known or size < FAR or not self._parts:
+            return None
+
+        def fetch(begin: int, end: int) -> bytes:
+            content = self._client.part(candidate.url, begin, end)
+            if content is None:
+                raise NoParts
+            return content
+
+        try:
+            return checked_metadata(RemoteFile(fetch, size), candidate.filename)[1]  # type: ignore[arg-type]
+        except NoParts:
+            self._parts = False
+            return None
 
     def _fetch_metadata(self, candidate: Candidate) -> Metadata:
         if candidate.is_sdist:
@@ -209,7 +239,7 @@ class Index:
         for project in projects:
             self.page(project)
         for candidate in candidates:
-            self.metadata(candidate)
+            self.metadata(candidate, likely=True)
 
 
 def _belonging(metadata: Metadata, candidate: Candidate) -> Metadata:
@@ -230,6 +260,13 @@ def static_metadata(sdist: Path, candidate: Candidate) -> Metadata:
     if metadata is None or metadata.metadata_version < "2.2" or any(f in metadata.dynamic for f in fields):
         raise NeedsBuild(f"{candidate.filename} must be built to know what it requires")
     return _belonging(metadata, candidate)
+
+
+class NoParts(PipmirrorError):
+    """A server gives only whole files."""
+
+    def __init__(self) -> None:
+        super().__init__("the server gives only whole files")
 
 
 class NeedsBuild(WheelError):

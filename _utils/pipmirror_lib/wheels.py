@@ -27,7 +27,7 @@ from packaging.utils import (
 )
 from packaging.version import Version
 
-from pipmirror_lib.errors import WheelError
+from pipmirror_lib.errors import PipmirrorError, WheelError
 from pipmirror_lib.parts import requirement
 
 # Real METADATA stays below 1 MB; what is larger is an attack on our memory.
@@ -145,7 +145,7 @@ def read_metadata(wheel: Path | IO[bytes], filename: str) -> bytes:
     try:
         with zipfile.ZipFile(wheel) as archive:
             return _metadata_member(archive, name, filename)
-    except WheelError:
+    except PipmirrorError:  # also of those who fetch what is read here
         raise
     except Exception as error:  # for damage, zipfile and what it decompresses with know a dozen kinds
         raise WheelError(f"{filename} is not a readable wheel: {error or type(error).__name__}") from error
