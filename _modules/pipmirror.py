@@ -123,6 +123,44 @@ def verify(mirror=None, platform=None, hashes=False, **settings):
     return _act(library.verify, mirror, platform, settings, hashes=hashes)
 
 
+def prune(mirror=None, platform=None, force=False, test=False, **settings):
+    """
+    Remove wheels that no set has needed for ``keep_days``, and what else has outlived its use by that time.
+
+    The latter are logs, files that were set aside, what is cached of the index and, unless a platform is named, builder
+    images that no declared platform uses. A wheel that was put there by hand is a wheel like any other; files
+    that are not wheels stay. Nothing is removed from a platform whose sets are not all satisfied (or not verified,
+    with ``verify``), that has no requirement, or of whose wheels more than half would go: ``held`` and the comment
+    then say why.
+
+    force : False
+        True removes wheels although a set is not satisfied (what the others need stays), nothing is declared, or more
+        than half would go. Faults of the pillar, a platform that was never profiled and one that is not verified still
+        hold, and so does ``keep_days``.
+
+    test : False
+        True tells what would go, with sizes (bytes), and removes nothing.
+
+    Returns what ``pipmirror.sync`` returns, with ``removed: {FILE: {project, version, size, since}}`` and
+    ``leftovers: {FOLDER: {files, size}}`` of each platform, and beside ``platforms`` the ``leftovers`` that platforms
+    share and ``images: {ID: {platform, kind, made, size}}``. For the other parameters and what is raised see there.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call pipmirror.prune test=True
+        salt-call pipmirror.prune platform=debian-bookworm keep_days=0
+    """
+    from pipmirror_lib import sync as library
+
+    done = {"leftovers": {}, "images": {}, **_act(library.prune, mirror, platform, settings, force=force, test=test)}
+    if platform is None:
+        done["images"], notes = _unused_images(mirror, settings, test)
+        done["comment"] = "\n".join([done["comment"], *notes])
+    return done
+
+
 def publish(mirror=None, platform=None, test=False, **settings):
     """
     Write the index pages (PEP 503 and PEP 691) of what lies in the mirror; an unchanged page is not touched.
@@ -274,16 +312,32 @@ def _act(action, mirror, platform, arguments, **options):
     """Let the library act on every mirror, and set the return code."""
     with _errors(), _progress() as progress:
         mirrors, platform = _mirrors(mirror, arguments), _text(platform)
-        comments, results, good = [], {}, True
+        comments, results, good = [], {"platforms": {}}, True
         for one in _holding(mirrors, platform):
             prefix = f"{one.name}:" if len(mirrors) > 1 else ""
             done = action(one, platform, progress=progress, **options)
             good = good and done["result"]
             comments.append(f"{prefix} {done['comment']}".strip())
-            results.update({f"{prefix}{name}": result for name, result in done["platforms"].items()})
+            for part in done.keys() - {"result", "comment"}:
+                found = {f"{prefix}{name}": result for name, result in done[part].items()}
+                results.setdefault(part, {}).update(found)
     if not good:
         __context__["retcode"] = 1
-    return {"result": good, "comment": "\n".join(comments), "platforms": results}
+    return {"result": good, "comment": "\n".join(comments), **results}
+
+
+def _unused_images(mirror, arguments, test):
+    """(builder images that no platform uses, what is to be said of them); removed unless ``test``."""
+    from pipmirror_lib import sweep
+    from pipmirror_lib.errors import SettingsError
+
+    with _errors():
+        try:
+            # This call's own settings must not make the pillar's platforms look as if nobody had declared them.
+            declared = [*_mirrors(None, {}), *_mirrors(None, arguments)]
+        except SettingsError:
+            return {}, ["builder images were left alone: the pillar alone does not say which platforms there are"]
+        return sweep.images(_mirrors(mirror, arguments), declared, test=test)
 
 
 def _text(name):

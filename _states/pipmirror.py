@@ -98,6 +98,51 @@ def published(name, mirror=None, **settings):
     return ret
 
 
+def pruned(name, mirror=None, platform=None, force=False, **settings):
+    """
+    Have nothing in the mirror that has outlived its use: wheels, builder images, logs and caches.
+
+    ``prune: true`` in pillar lets ``pipmirror.synced`` remove wheels by itself; this state is for mirrors without it,
+    and for everything that is no wheel. What is removed, and what holds it, is told by ``pipmirror.prune``. A guard
+    that holds does not fail the state: the comment names it, and what is missing is for ``synced`` to say.
+
+    name
+        A name (str) for the state, used for nothing else.
+
+    mirror
+        Name (str) of the mirror. Default: all of them.
+
+    platform
+        Name (str) of a platform. Default: all of them, and what they share.
+
+    force : False
+        True overrides guards as in ``pipmirror.prune``; meant for a single call, not for a highstate.
+
+    settings
+        Any setting of the pillar, to be overridden for this state, e.g. ``keep_days``.
+
+    Returns Salt's usual dictionary; ``changes`` hold for each platform the wheels and leftovers that were removed, and
+    under ``(shared)`` caches and builder images.
+    """
+    ret = {"name": name, "changes": {}, "result": True, "comment": ""}
+    wanted = {"mirror": mirror, "platform": platform, "force": force, **settings}
+    try:
+        found = __salt__["pipmirror.prune"](test=True, **wanted)
+        ret["changes"] = _removals(found)
+        if found["result"] and not ret["changes"]:
+            ret["comment"] = f"Nothing may go\n{_told(found)}"
+            return ret
+        if __opts__["test"]:
+            ret.update(result=None if found["result"] else False, comment=_told(found))
+            return ret
+        done = __salt__["pipmirror.prune"](**wanted)
+    except SaltException as error:
+        ret.update(result=False, changes={}, comment=str(error))
+        return ret
+    ret.update(result=done["result"], comment=_told(done), changes=_removals(done))
+    return ret
+
+
 def _only(answer):
     """The one platform of an answer that was narrowed to one."""
     if len(answer["platforms"]) > 1:
@@ -141,9 +186,32 @@ def _changes(result):
     changes = {project: {**entry, "new": ", ".join(sorted(entry["new"]))} for project, entry in versions.items()}
     if len(changes) > SHOWN:
         changes = {"wheels": {"old": "", "new": f"{len(result['added'])} added; pipmirror.wheels lists them"}}
-    for key in ("profile", "recorded", "recovered", "removed", "published"):
+    for key in ("profile", "recorded", "recovered", "removed", "unneeded", "published"):
         if result.get(key):
-            changes[f"({key})"] = result[key] if not isinstance(result[key], list) else f"{len(result[key])} wheels"
+            changes[f"({key})"] = _brief(result[key])
     if result.get("image") and not result["image"]["reused"]:
         changes["(builder image)"] = result["image"]
     return changes
+
+
+def _brief(what):
+    """A count, where there is a list, or too much to read."""
+    if isinstance(what, dict):
+        what = {key: _brief(value) if isinstance(value, list) else value for key, value in what.items()}
+    return f"{len(what)} wheels" if isinstance(what, list) or len(what) > SHOWN else what
+
+
+def _removals(answer):
+    """What was or would be removed, by platform; nothing of one that loses nothing."""
+    changes = {}
+    for platform, result in answer["platforms"].items():
+        parts = {"wheels": result["removed"], **result.get("leftovers", {})}
+        changes[platform] = {part: _brief(what) for part, what in parts.items() if what}
+    changes["(shared)"] = {**answer["leftovers"], **({"images": answer["images"]} if answer["images"] else {})}
+    return {part: what for part, what in changes.items() if what}
+
+
+def _told(answer):
+    """The comments of all platforms below that of the whole."""
+    said = [f"{platform}: {result['comment']}" for platform, result in answer["platforms"].items() if result["comment"]]
+    return "\n".join([answer["comment"], *said])

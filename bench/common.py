@@ -185,7 +185,7 @@ def fill(place: Path, wheels: int, roots: int) -> list[str]:
 def known_platform(directory: Any, platform: Any) -> None:
     """Make a platform look as if its builder image had been made and its profile taken."""
     from pipmirror_lib import plan
-    from pipmirror_lib.mirror import now
+    from pipmirror_lib.moments import now
 
     directory.create()
     directory.save(directory.profile_path, json.dumps(PROFILE))

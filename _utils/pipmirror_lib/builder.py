@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -20,6 +21,7 @@ from pipmirror_lib.workplace import Workplace, run_python
 # Raised whenever a builder image made by an older version of this code must not be used any more.
 RECIPE = 1
 REPOSITORY = "pipmirror-builder"
+KINDS = ("builder", "verify")
 _LABELS = {name: f"{LABEL}.{name}" for name in ("recipe", "platform", "kind", "base", "base-source", "command")}
 _SHELL = 'if command -v bash >/dev/null 2>&1; then exec bash -c "$1"; fi; exec /bin/sh -c "$1"'
 _BEGIN, _END = "-----BEGIN PIPMIRROR PROFILE-----", "-----END PIPMIRROR PROFILE-----"
@@ -176,6 +178,20 @@ def _remove_superseded(engine: Engine, made: ImageInfo, rebuild_after: int) -> N
             except EngineError:
                 # In use by another run, which will leave it to the next one.
                 continue
+
+
+def unused(engine: Engine, used: Collection[str], seconds: int) -> list[ImageInfo]:
+    """Images of ours that are none of these and older than that."""
+    before = datetime.now(timezone.utc) - timedelta(seconds=seconds)
+    ours = (info for kind in KINDS for info in engine.find({_LABELS["kind"]: kind}))
+    return [info for info in ours if info.id not in used and info.created <= before]
+
+
+def described(engine: Engine, info: ImageInfo) -> dict[str, str | int]:
+    """What an image of ours was made for, when, and its bytes beyond those of its base."""
+    base = engine.image(info.labels.get(_LABELS["base"], ""))
+    said = {key: info.labels.get(_LABELS[key], "") for key in ("platform", "kind")}
+    return {**said, "made": _iso(info.created), "size": info.size - (base.size if base else 0)}
 
 
 def profile(

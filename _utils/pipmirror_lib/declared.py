@@ -74,7 +74,7 @@ class Files:
 
 @dataclass(frozen=True)
 class Mirror:
-    """Everything that is declared for one mirror (all durations in seconds)."""
+    """Everything that is declared for one mirror (durations in seconds, but for `keep_days`)."""
 
     name: str
     target: Path
@@ -85,6 +85,8 @@ class Mirror:
     no_binary: tuple[NormalizedName, ...] = ()
     min_age: int = 0
     upgrade: bool | int = False
+    prune: bool = False
+    keep_days: int = 30
     verify: bool = False
     parallel: int = 2
     highstate: str = "build"

@@ -65,6 +65,7 @@ class ImageInfo:
     labels: Mapping[str, str]
     created: datetime
     architecture: str
+    size: int = 0
 
 
 @dataclass(frozen=True)
@@ -409,7 +410,8 @@ def _copy(stream: Any, log: Log) -> None:
 def _info(row: Mapping[str, Any]) -> ImageInfo:
     labels = (row.get("Config") or {}).get("Labels") or {}
     architecture = "/".join(filter(None, (row.get("Architecture"), row.get("Variant"))))
-    return ImageInfo(str(row["Id"]), dict(labels), _moment(str(row.get("Created", ""))), architecture)
+    made = _moment(str(row.get("Created", "")))
+    return ImageInfo(str(row["Id"]), dict(labels), made, architecture, int(row.get("Size") or 0))
 
 
 def _moment(text: str) -> datetime:

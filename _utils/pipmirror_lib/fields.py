@@ -60,13 +60,10 @@ class Fields:
     def fault(self, key: str, message: str) -> None:
         self.faults.append(f"{self.at(key)}: {message}")
 
-    def refuse_unknown(self, known: Sequence[str], planned: Mapping[str, str] | None = None) -> None:
+    def refuse_unknown(self, known: Sequence[str]) -> None:
         """Record every key that nothing reads, with the nearest one that something does."""
         for key in self.values:
             if key in known:
-                continue
-            if planned and key in planned:
-                self.fault(key, planned[key])
                 continue
             near = difflib.get_close_matches(key, known, n=1)
             self.fault(key, f"unknown key; did you mean {near[0]!r}?" if near else "unknown key; remove it")

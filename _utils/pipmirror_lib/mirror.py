@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from pipmirror_lib.errors import MirrorError, WheelError
+from pipmirror_lib.moments import now
 from pipmirror_lib.profile import TargetProfile
 from pipmirror_lib.settings import Files, Mirror
 from pipmirror_lib.wheels import checked_metadata, parse_name, sha256_of
@@ -30,10 +30,6 @@ FORMAT = 1
 UNWANTED = 7 * 86400  # seconds
 TEMPORARY = ".{}.{}.tmp"
 Record = dict[str, Any]
-
-
-def now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 @dataclass(frozen=True)
@@ -59,6 +55,7 @@ class PlatformDirectory:
         self.manifest_path = self.private / "manifest.json"
         self.journal_path = self.private / "journal.jsonl"
         self.profile_path = self.private / "profile.json"
+        self.state_path = self.private / "state.json"
         self.scan_cache = self.private / "scan.json"
         self.verdict_path = self.private / "verdict.json"
         self.published_path = self.private / "published.json"
@@ -191,8 +188,7 @@ class PlatformDirectory:
             with ThreadPoolExecutor(8) as pool:
                 described = list(pool.map(self._prepare, batch))
             records = {a.filename: {**a.record, **more} for a, (_, more) in zip(batch, described, strict=True)}
-            lines = [json.dumps({"filename": name, "record": record}) + "\n" for name, record in records.items()]
-            write_atomically(self.journal_path, "".join(lines).encode(), durable=True)
+            self._promise(records)
             for admission, (metadata, _) in zip(batch, described, strict=True):
                 self._enter(admission.staged, admission.filename, metadata)
             self._settle(manifest, records)
@@ -206,6 +202,30 @@ class PlatformDirectory:
         self.own(admission.staged, self.files.file_mode)
         _sync(admission.staged)
         return described
+
+    def remove(self, manifest: Record, filenames: Iterable[str], hide: Callable[[Record], object]) -> None:
+        """Take wheels away: from the pages first (`hide` writes those of what stays), then from the disk.
+
+        Until all are gone the journal promises them, so that recovery makes whole what a kill has half removed.
+        """
+        going = {name: manifest["wheels"][name] for name in filenames}
+        staying = {name: record for name, record in manifest["wheels"].items() if name not in going}
+        self._promise(going)
+        hide(staying)
+        try:
+            for name in going:
+                (self.public / f"{name}.metadata").unlink(missing_ok=True)
+                (self.public / name).unlink(missing_ok=True)
+            _sync(self.public)
+        except OSError as error:
+            raise MirrorError(f"cannot remove {error.filename}: {error.strerror}") from error
+        manifest["wheels"] = staying
+        self.save_manifest(manifest)
+        self.journal_path.unlink(missing_ok=True)
+
+    def _promise(self, records: Mapping[str, Record]) -> None:
+        lines = [json.dumps({"filename": name, "record": record}) + "\n" for name, record in records.items()]
+        write_atomically(self.journal_path, "".join(lines).encode(), durable=True)
 
     def _enter(self, staged: Path, filename: str, metadata: bytes) -> None:
         """The wheel first, then what advertises it."""

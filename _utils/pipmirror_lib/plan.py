@@ -11,19 +11,21 @@ import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from packaging.utils import NormalizedName
 from packaging.version import Version
 
-from pipmirror_lib import STAMP, local, references, upstream
+from pipmirror_lib import STAMP, local, prune, references, upstream
 from pipmirror_lib.candidates import Candidate
 from pipmirror_lib.errors import MirrorError, ResolutionError
+from pipmirror_lib.explain import count
 from pipmirror_lib.local import LocalSource
 from pipmirror_lib.mirror import PlatformDirectory, Record, write_atomically
+from pipmirror_lib.moments import age
 from pipmirror_lib.profile import TargetProfile
+from pipmirror_lib.prune import Outlook
 from pipmirror_lib.settings import Mirror, Platform, RequirementSet
 from pipmirror_lib.world import Question
 
@@ -37,6 +39,8 @@ VERIFY = "verify that every set installs without network"
 SET_ASIDE = "set aside wheels that pip could not use"
 RECOVER = "finish what an interrupted sync has begun"
 PUBLISH = "publish the pages"
+UNNEEDED = "note since when wheels are not needed"
+PRUNE = "remove wheels that are not needed any more"
 ENGINE_WORK = (ENGINE_NEEDED, REBUILD)
 NEVER_PROFILED = "the platform was never profiled; pipmirror.sync or pipmirror.prepare does it"
 
@@ -95,7 +99,12 @@ def make(mirror: Mirror, platform: Platform, directory: PlatformDirectory) -> Pl
         plan = _decide(mirror, platform, profile, source, wheels)
         if not source.links:
             _remember(directory, key, plan)
-    return replace(plan, due=_due(mirror, platform, directory, plan))
+    state = read_json(directory.state_path)
+    due, warnings = _due(mirror, platform, directory, state, plan), plan.warnings
+    if plan.satisfied and ENGINE_NEEDED not in due:
+        more, held = _unneeded(mirror, platform, directory, state, plan)
+        due, warnings = (*due, *more), (*warnings, *held)
+    return replace(plan, due=due, warnings=warnings)
 
 
 def _decide(
@@ -149,9 +158,10 @@ def _unrecorded(source: LocalSource, wheels: Mapping[str, Record]) -> Iterable[s
             yield candidate.filename
 
 
-def _due(mirror: Mirror, platform: Platform, directory: PlatformDirectory, plan: PlatformPlan) -> tuple[str, ...]:
+def _due(
+    mirror: Mirror, platform: Platform, directory: PlatformDirectory, state: Mapping[str, Any], plan: PlatformPlan
+) -> tuple[str, ...]:
     """Work beside missing wheels, told from small files and the clock alone."""
-    state = read_json(directory.private / "state.json")
     due = []
     if state.get("recipe") != recipe_of(platform):
         due.append(ENGINE_NEEDED)
@@ -168,6 +178,52 @@ def _due(mirror: Mirror, platform: Platform, directory: PlatformDirectory, plan:
     if read_json(directory.published_path).get("manifest") != manifest_stamp(directory):
         due.append(PUBLISH)
     return tuple(due)
+
+
+def _unneeded(
+    mirror: Mirror, platform: Platform, directory: PlatformDirectory, state: Mapping[str, Any], plan: PlatformPlan
+) -> tuple[list[str], list[str]]:
+    """(what is due, what is to be told) of the wheels that no set needs."""
+    due, told = [], []
+    if prune.since(plan.orphans, state.get("unneeded")) != state.get("unneeded", {}):
+        due.append(f"{UNNEEDED}: {count(len(plan.orphans), 'wheel')}")
+    if mirror.prune:
+        outlook = removable(mirror, platform, directory, state, plan)
+        if outlook.going:
+            due.append(f"{PRUNE}: {prune.named(outlook.going)}")
+        if outlook.held:
+            told.append(f"{prune.HELD}: {outlook.held}")
+    return due, told
+
+
+def removable(
+    mirror: Mirror,
+    platform: Platform,
+    directory: PlatformDirectory,
+    state: Mapping[str, Any],
+    plan: PlatformPlan,
+    *,
+    force: bool = False,
+) -> Outlook:
+    """Which wheels may go, or which guard holds them."""
+    if not (plan.satisfied or force):
+        return Outlook(held=prune.UNSATISFIED)
+    orphans = set(plan.orphans)
+    if not plan.satisfied:
+        present = {*directory.manifest()["wheels"], *plan.unrecorded} - {*plan.vanished, *plan.broken}
+        orphans = present - set(plan.closure)
+    total = len(plan.closure) + len(orphans)
+    # What the target's own pip has installed to prove the sets is needed, whatever our decision says.
+    installed = orphans.intersection((state.get("verified") or {}).get("wheels", ()))
+    if installed and proofs(state, proof_key(mirror, platform, directory, state, plan)):
+        orphans -= installed
+    return prune.outlook(
+        prune.since(orphans, state.get("unneeded")),
+        total=total,
+        keep_days=mirror.keep_days,
+        declared=any(wanted.requirements for wanted in platform.sets),
+        force=force,
+    )
 
 
 def recipe_of(platform: Platform) -> str:
@@ -201,15 +257,6 @@ def manifest_stamp(directory: PlatformDirectory) -> str:
     return _stamp(directory.manifest_path)
 
 
-def age(timestamp: str) -> float:
-    """Seconds since a time stamp of ours; for ever, where there is none."""
-    try:
-        then = datetime.fromisoformat(timestamp.replace("Z", "+00:00"))
-    except ValueError:
-        return float("inf")
-    return (datetime.now(timezone.utc) - then).total_seconds()
-
-
 def read_json(path: Path) -> dict[str, Any]:
     """A small private file; empty where it is absent or damaged, because all of them can be made anew."""
     try:
@@ -217,6 +264,11 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return data if isinstance(data, dict) else {}
+
+
+def remember(directory: PlatformDirectory, **changes: Any) -> None:
+    """Change what is known of the platform beside its wheels; the lock must be held."""
+    directory.save(directory.state_path, json.dumps({**read_json(directory.state_path), **changes}))
 
 
 # -- the verdict cache -------------------------------------------------------------------------------------

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
-from pipmirror_lib import builder, explain, local, plan, proof
+from pipmirror_lib import builder, explain, local, plan, proof, prune, sweep
 from pipmirror_lib.builder import BuilderImage
 from pipmirror_lib.completion import Completion
 from pipmirror_lib.engine import Engine
 from pipmirror_lib.errors import BuilderError, EngineError, VerifyError
-from pipmirror_lib.mirror import PlatformDirectory, Record, now
+from pipmirror_lib.mirror import PlatformDirectory, Record
+from pipmirror_lib.moments import now
 from pipmirror_lib.plan import PlatformPlan
 from pipmirror_lib.profile import TargetProfile
+from pipmirror_lib.pruning import Pruning
 from pipmirror_lib.publish import publish
 from pipmirror_lib.references import DirectReference
 from pipmirror_lib.run import Run
@@ -39,6 +40,7 @@ class PlatformSync:
         self.removed: dict[str, Record] = {}
         self.notes: list[str] = []
         self.details: Result = {}
+        self.pruning = Pruning(run.mirror, platform, self.directory)
 
     # -- what is asked of a platform; each returns its problems, none if all went well ---------------------
 
@@ -60,9 +62,12 @@ class PlatformSync:
             if not unproved and (not problems or manifest["wheels"] or self.directory.published_path.exists()):
                 self._publish(manifest)
             problems += unproved
+            self._note_unneeded(planned)
             if not problems:
-                self._remember(synced=now())
                 self._say(planned)
+                if self.mirror.prune:
+                    self._prune(self._plan(), manifest)
+                self._remember(synced=now())
             return problems
 
     def prepare_only(self, force: bool) -> list[str]:
@@ -91,6 +96,21 @@ class PlatformSync:
             self._publish(manifest)
         return []
 
+    def prune_only(self, force: bool, test: bool) -> list[str]:
+        if test or not self.directory.private.is_dir():
+            self._prune(self._plan(), force=force)
+            self.details["leftovers"] = sweep.told(sweep.of_platform(self.directory, self.mirror.keep_days))
+            return []
+        self.directory.create()
+        with self._locked():
+            manifest = self._recovered()
+            planned = self._tidy(manifest)
+            self._note_unneeded(planned)
+            self._prune(planned, manifest, force=force)
+            cleared = sweep.clear(self.mirror.target, sweep.of_platform(self.directory, self.mirror.keep_days))
+            self.details["leftovers"] = sweep.told(cleared)
+        return []
+
     # -- the steps -----------------------------------------------------------------------------------------
 
     def progress(self, text: str) -> None:
@@ -103,8 +123,7 @@ class PlatformSync:
         return plan.make(self.mirror, self.platform, self.directory)
 
     def _remember(self, **changes: Any) -> None:
-        path = self.directory.private / "state.json"
-        self.directory.save(path, json.dumps({**plan.read_json(path), **changes}))
+        plan.remember(self.directory, **changes)
 
     def _recovered(self) -> Record:
         manifest = self.directory.manifest()
@@ -208,6 +227,7 @@ class PlatformSync:
 
     def _verify(self, planned: PlatformPlan) -> list[str]:
         proofs: Result = {}
+        installed: set[tuple[str, str]] = set()
         problems = []
         # A set that is not complete fails for that; the others are proved, because they are published.
         complete = (s for s in self.platform.sets if not any(str(r) in planned.missing for r in s.requirements))
@@ -219,6 +239,7 @@ class PlatformSync:
                 problems += [f"set {wanted.name}: {error}", *self._set_damaged_aside()]
                 continue
             ran = {project: asdict(one) for project, one in outcome.ran.items()}
+            installed.update(outcome.installed)
             proofs[wanted.name] = {"installed": len(outcome.installed), "ran": ran, "pip": outcome.pip}
         self.details["verified"] = proofs
         if not self.platform.verify_command:
@@ -226,9 +247,10 @@ class PlatformSync:
                 "proved in the builder image; set verify_command to prove run-time shared libraries as well"
             )
         if not problems:
-            state = plan.read_json(self.directory.private / "state.json")
+            state = plan.read_json(self.directory.state_path)
             key = plan.proof_key(self.mirror, self.platform, self.directory, state, planned)
-            self._remember(verified={"key": key, "at": now(), "sets": proofs})
+            wheels = proof.installed_from(self.directory.manifest()["wheels"], installed)
+            self._remember(verified={"key": key, "at": now(), "sets": proofs, "wheels": wheels})
         return problems
 
     def _by_version(self, wanted: RequirementSet) -> list[str]:
@@ -261,6 +283,7 @@ class PlatformSync:
                 command=self.platform.verify_command,
                 progress=self.run.progress,
             )
+            self._remember(verify_image=image.id)
         return proof.verify(
             self.engine,
             image,
@@ -283,6 +306,31 @@ class PlatformSync:
         changed = publish(self.directory, manifest["wheels"], plan.manifest_stamp(self.directory))
         if changed["written"] or changed["removed"]:
             self.details["published"] = {key: len(paths) for key, paths in changed.items()}
+
+    def _note_unneeded(self, planned: PlatformPlan) -> None:
+        if changed := self.pruning.note(planned):
+            self.details["unneeded"] = changed
+
+    def _prune(self, planned: PlatformPlan, manifest: Record | None = None, *, force: bool = False) -> None:
+        """Remove the wheels that may go; without the manifest, only tell which."""
+        outlook = self.pruning.outlook(planned, force=force)
+        about = self.pruning.about(outlook.going)
+        if outlook.held:
+            self.details["held"] = outlook.held
+            self.notes.append(f"{prune.HELD}: {outlook.held}")
+        if not about:
+            return
+        what = f"{explain.count(len(about), 'wheel')}, {sum(one['size'] for one in about.values()) / 1e6:.1f} MB"
+        if manifest is None:
+            self.removed.update(about)
+            self.notes.append(f"would remove {what}")
+            return
+        self.progress(f"removing {what}")
+        try:
+            self.pruning.remove(manifest, planned, outlook.going)
+            self.notes.append(f"removed {what}")
+        finally:
+            self.removed.update(self.pruning.gone(about))
 
     def _say(self, planned: PlatformPlan) -> None:
         built = sum(1 for record in self.added.values() if record["origin"] == "built")

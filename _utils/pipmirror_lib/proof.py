@@ -5,18 +5,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.requirements import Requirement
-from packaging.utils import NormalizedName, canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name, canonicalize_version
 
 from pipmirror_lib import inside, settings
 from pipmirror_lib.builder import BuilderImage
 from pipmirror_lib.engine import Engine, Mount, RunResult
 from pipmirror_lib.errors import VerifyError
 from pipmirror_lib.logs import reason, short
+from pipmirror_lib.wheels import parse_name
 from pipmirror_lib.workplace import Workplace, read_untrusted, run_python
 
 _RESULT_SIZE = 4 << 20
@@ -75,6 +76,13 @@ def verify(
         if result.exit_code or result.timed_out:
             raise VerifyError(_verify_failure(platform, requirements, result, limits, log_path))
         return _outcome(place.out / "result.json", set(projects), time.monotonic() - start, log_path)
+
+
+def installed_from(wheels: Iterable[str], installed: Collection[tuple[str, str]]) -> list[str]:
+    """Which of the wheels pip can have taken these projects and versions from."""
+    known = {(canonicalize_name(name), canonicalize_version(version)) for name, version in installed}
+    names = ((filename, parse_name(filename)) for filename in wheels)
+    return sorted(f for f, name in names if (name.project, canonicalize_version(str(name.version))) in known)
 
 
 def _verify_failure(

@@ -120,7 +120,7 @@ def _status(mirror: Mirror, platform: Platform) -> Report:
     directory = PlatformDirectory.of(mirror, platform.name)
     made = plan.make(mirror, platform, directory)
     wheels = directory.manifest()["wheels"]
-    state = plan.read_json(directory.private / "state.json")
+    state = plan.read_json(directory.state_path)
     profile = directory.profile()
     sizes = {filename: record["size"] for filename, record in wheels.items()}
     return {

@@ -24,8 +24,6 @@ _PLATFORM_KEYS = (
     *("image", "name", "pre_command", "pre-command", "architecture", "python", "image_source"),
     *("verify_command", "packages", "sets", "exclude"),
 )
-_LATER = "not available in this version; remove it"
-_PLANNED = {"prune": _LATER, "keep_days": _LATER}
 _COMPONENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+@~-]*")
 IMAGE_SOURCES = ("auto", "local", "registry", "debootstrap")
 
@@ -101,7 +99,7 @@ def _merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _mirror(name: str, read: Fields) -> Mirror:
-    read.refuse_unknown(_MIRROR_KEYS, _PLANNED)
+    read.refuse_unknown(_MIRROR_KEYS)
     if not _declares(read):
         read.fault("packages", "missing; list what to mirror, e.g. - ansible")
     if not _COMPONENT.fullmatch(name):
@@ -116,6 +114,8 @@ def _mirror(name: str, read: Fields) -> Mirror:
         no_binary=_projects(read, "no_binary"),
         min_age=read.duration("min_age", 0),
         upgrade=_upgrade(read),
+        prune=read.flag("prune", False),
+        keep_days=read.whole("keep_days", 30, least=0, most=36_500),
         verify=read.flag("verify", False),
         parallel=read.whole("parallel", 2, most=256),
         highstate=read.choice("highstate", "build", ("build", "report")),

@@ -1,4 +1,4 @@
-"""The only place where the steps meet: plan -> lock -> fetch, build -> admit -> verify -> publish.
+"""The only place where the steps meet: plan -> lock -> fetch, build -> admit -> verify -> publish -> prune.
 
 A platform that fails never stops the others, and what it had before is still there.
 """
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+from pipmirror_lib import sweep
 from pipmirror_lib.errors import PipmirrorError
 from pipmirror_lib.platform_sync import PlatformSync, Result
 from pipmirror_lib.run import Progress, Run
@@ -40,6 +41,27 @@ def prepare(mirror: Mirror, platform: str | None = None, *, force: bool = False,
 def verify(mirror: Mirror, platform: str | None = None, *, hashes: bool = False, progress: Progress = silent) -> Result:
     """Install every set in a container without network, with the target's own pip; `hashes`: hash every wheel first."""
     return _each(mirror, platform, progress, lambda one: one.verify_only(hashes), "verified")
+
+
+def prune(
+    mirror: Mirror,
+    platform: str | None = None,
+    *,
+    force: bool = False,
+    test: bool = False,
+    progress: Progress = silent,
+) -> Result:
+    """Remove wheels that no set has needed for `keep_days`, and what else is that old; `test`: only tell.
+
+    `force` overrides the guards that keep a mistaken declaration from emptying a platform. `leftovers` beside
+    `platforms` are the caches that platforms share; they are looked at when no platform is named.
+    """
+    done = "examined" if test else "pruned"
+    answer = _each(mirror, platform, progress, lambda one: one.prune_only(force, test), done)
+    if platform is None:
+        shared = sweep.of_mirror(mirror.target, mirror.keep_days)
+        answer["leftovers"] = sweep.told(shared if test else sweep.clear(mirror.target, shared))
+    return answer
 
 
 def publish_pages(mirror: Mirror, platform: str | None = None, *, progress: Progress = silent) -> Result:

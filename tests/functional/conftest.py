@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from pipmirror_lib import plan, settings
-from pipmirror_lib.mirror import now
+from pipmirror_lib.moments import now
 
 from tests.support.localindex import LocalIndex
 from tests.support.site import Site

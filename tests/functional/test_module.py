@@ -21,7 +21,7 @@ FAULTY: dict[str, Any] = {
     "packages": ["x; touch /tmp/pwned", 5, None, "--pre alpha", "-r list.txt", "fine"],
     "constraints": "alpha<2",
     "paralell": 2,
-    "prune": True,
+    "prune": "yes",
     "index": {"url": "ftp://somewhere/", "username": "me"},
     "platforms": [
         {"name": "no-image"},
@@ -43,7 +43,7 @@ PLACES = [
     "pipmirror:packages[4]: '-r list.txt' holds the pip option -r",
     "pipmirror:constraints: must be a list of strings, not the string 'alpha<2'",
     "pipmirror:paralell: unknown key; did you mean 'parallel'?",
-    "pipmirror:prune: not available",
+    "pipmirror:prune: must be true or false, not the string 'yes'",
     "pipmirror:index:url: must be a URL",
     "pipmirror:index:username: username and password belong together",
     "pipmirror:platforms[0]:image: missing",

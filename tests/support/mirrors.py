@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from pipmirror_lib import plan
-from pipmirror_lib.mirror import PlatformDirectory, now
+from pipmirror_lib.mirror import PlatformDirectory
+from pipmirror_lib.moments import now
 from pipmirror_lib.settings import Mirror, load, load_one
+from pipmirror_lib.wheels import sha256_of
 
 from tests.support.worlds import PROFILE
 
@@ -51,3 +53,20 @@ def settle(directory: PlatformDirectory, seconds: int = 10) -> None:
     """Let the platform's directory have been left alone for that long."""
     then = time.time() - seconds
     os.utime(directory.public, (then, then))
+
+
+def wheels(mirror: Mirror, name: str = "") -> set[str]:
+    return {path.name for path in directory_of(mirror, name).public.glob("*.whl")}
+
+
+def consistent(mirror: Mirror, name: str = "") -> None:
+    """Directory, manifest and pages say the same, and nothing is left over."""
+    directory = directory_of(mirror, name)
+    recorded = directory.manifest()["wheels"]
+    assert set(recorded) == wheels(mirror, name)
+    for filename, record in recorded.items():
+        assert sha256_of(directory.public / filename) == record["sha256"]
+        assert (directory.public / f"{filename}.metadata").is_file()
+    pages = [json.loads(p.read_text()) for p in (directory.public / "simple").glob("*/index.json")]
+    assert {file["filename"] for page in pages for file in page["files"]} == set(recorded)
+    assert not directory.journal_path.exists()

@@ -22,6 +22,7 @@ from pipmirror_lib.settings import Files
 from pipmirror_lib.wheels import read_metadata, sha256_of
 
 from tests.support.dists import make_wheel
+from tests.support.killing import Killed, kill_before
 
 NAME, OTHER = "demo-1.0-py3-none-any.whl", "other-2.0-py3-none-any.whl"
 
@@ -243,31 +244,6 @@ def test_what_is_gone_is_forgotten(directory: PlatformDirectory, tmp_path: Path)
 
 
 # -- killed --------------------------------------------------------------------------------------------------
-
-
-class Killed(BaseException):
-    """Nobody catches it, as nobody catches a SIGKILL."""
-
-
-STEPS = ("replace", "fsync", "open", "chmod", "unlink", "link")
-
-
-def kill_before(number: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Die before the step of that number; tells the steps that were taken."""
-    taken: list[str] = []
-
-    def dying(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
-        def step(*arguments: Any, **keywords: Any) -> Any:
-            if len(taken) == number:
-                raise Killed(name)
-            taken.append(name)
-            return real(*arguments, **keywords)
-
-        return step
-
-    for name in STEPS:
-        monkeypatch.setattr(os, name, dying(name, getattr(os, name)))
-    return taken
 
 
 def sources(tmp_path: Path) -> list[Path]:

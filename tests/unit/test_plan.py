@@ -218,11 +218,6 @@ def test_pages_of_another_manifest_are_published(mirror: Mirror, directory: Plat
     assert plan.PUBLISH in make(mirror).due
 
 
-@pytest.mark.parametrize("stamp", ["", "yesterday", "2024-13-01T00:00:00Z"])
-def test_an_unknown_moment_is_for_ever_ago(stamp: str) -> None:
-    assert plan.age(stamp) == float("inf")
-
-
 # -- the verdict cache ---------------------------------------------------------------------------------------
 
 

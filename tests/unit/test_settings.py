@@ -54,6 +54,7 @@ def test_the_variables_of_the_role_work_unchanged() -> None:
 def test_what_is_left_out_has_its_default() -> None:
     mirror = one()
     assert (mirror.upgrade, mirror.verify, mirror.parallel, mirror.highstate) == (False, False, 2, "build")
+    assert (mirror.prune, mirror.keep_days) == (False, 30)
     assert (mirror.rebuild_after, mirror.resolve_timeout, mirror.lock_timeout) == (30 * 86400, 300, 600)
     assert mirror.container == settings.Container()
     assert (mirror.files.file_mode, mirror.files.dir_mode) == (0o644, 0o755)
@@ -71,6 +72,8 @@ def test_a_platform_of_an_image_with_a_registry_keeps_its_slashes() -> None:
         ({"upgrade": "7d"}, ("upgrade", 7 * 86400)),
         ({"upgrade": True}, ("upgrade", True)),
         ({"upgrade": 0}, ("upgrade", False)),
+        ({"prune": True}, ("prune", True)),
+        ({"keep_days": 0}, ("keep_days", 0)),
         ({"rebuild_after": 0}, ("rebuild_after", 0)),
         ({"prereleases": True}, ("prereleases", True)),
         ({"prereleases": ["Foo_Bar"]}, ("prereleases", ("foo-bar",))),
@@ -246,7 +249,9 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"files": {"file_mode": 999}}, "must be permission bits"),
     ({"pakages": ["x"]}, "pipmirror:pakages: unknown key; did you mean 'packages'"),
     ({"zzzzzz": 1}, "pipmirror:zzzzzz: unknown key; remove it"),
-    ({"prune": True}, "pipmirror:prune: not available in this version"),
+    ({"prune": "yes"}, "pipmirror:prune: must be true or false"),
+    ({"keep_days": -1}, "pipmirror:keep_days: must be a whole number from 0 to 36500"),
+    ({"keep_days": "30d"}, "pipmirror:keep_days: must be a whole number from 0 to 36500"),
     ({"mirrors": ["dev"]}, "pipmirror:mirrors: must be a mapping"),
     ({"mirrors": {"../x": {}}}, "a mirror's name may hold only"),
     ({"mirrors": {"dev": {"parallel": 0}}}, "pipmirror:mirrors:dev:parallel"),

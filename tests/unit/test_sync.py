@@ -19,7 +19,7 @@ from pipmirror_lib.wheels import sha256_of
 
 from tests.support.dists import make_sdist, make_wheel
 from tests.support.localindex import Fault, LocalIndex
-from tests.support.mirrors import PLATFORM, declare, directory_of, equip, settle
+from tests.support.mirrors import PLATFORM, consistent, declare, directory_of, equip, settle, wheels
 
 DEMO, DEP = "demo-1.0-py3-none-any.whl", "dep-1.0-py3-none-any.whl"
 SECRET = "hunter2"
@@ -52,23 +52,6 @@ def bad(mirror: Mirror, **more: Any) -> str:
     answer = sync.sync(mirror, **more)
     assert not answer["result"], answer
     return str(answer["platforms"][mirror.platforms[0].name]["comment"])
-
-
-def wheels(mirror: Mirror, name: str = "") -> set[str]:
-    return {path.name for path in directory_of(mirror, name).public.glob("*.whl")}
-
-
-def consistent(mirror: Mirror, name: str = "") -> None:
-    """Directory, manifest and pages say the same, and nothing is left over."""
-    directory = directory_of(mirror, name)
-    recorded = directory.manifest()["wheels"]
-    assert set(recorded) == wheels(mirror, name)
-    for filename, record in recorded.items():
-        assert sha256_of(directory.public / filename) == record["sha256"]
-        assert (directory.public / f"{filename}.metadata").is_file()
-    pages = [json.loads(p.read_text()) for p in (directory.public / "simple").glob("*/index.json")]
-    assert {file["filename"] for page in pages for file in page["files"]} == set(recorded)
-    assert not directory.journal_path.exists()
 
 
 # -- from nothing, and then nothing --------------------------------------------------------------------------

@@ -1,0 +1,18 @@
+"""Moments as our private files keep them: ISO 8601 in UTC, to the second, so that their order is that of their text."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+
+def now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def age(moment: str) -> float:
+    """Seconds since a moment; for ever, where the text is none."""
+    try:
+        then = datetime.fromisoformat(moment.replace("Z", "+00:00"))
+        return (datetime.now(timezone.utc) - then).total_seconds()
+    except (ValueError, TypeError):  # TypeError: a moment without its time zone
+        return float("inf")

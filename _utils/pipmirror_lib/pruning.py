@@ -1,0 +1,86 @@
+"""One platform's unneeded wheels: since when they are that, which of them may go, and how they go."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from pipmirror_lib import plan, prune
+from pipmirror_lib.mirror import PlatformDirectory, Record
+from pipmirror_lib.plan import PlatformPlan
+from pipmirror_lib.prune import Outlook
+from pipmirror_lib.publish import publish
+from pipmirror_lib.settings import Mirror, Platform
+from pipmirror_lib.wheels import parse_name
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """Whoever lets it change anything holds the platform's lock."""
+
+    mirror: Mirror
+    platform: Platform
+    directory: PlatformDirectory
+
+    def note(self, planned: PlatformPlan) -> dict[str, list[str]]:
+        """Remember since when wheels are not needed; returns the files that are new among them, and those no more."""
+        if not planned.satisfied or plan.ENGINE_NEEDED in planned.due:
+            return {}
+        known = plan.read_json(self.directory.state_path).get("unneeded")
+        since = prune.since(planned.orphans, known)
+        if since == (known or {}):
+            return {}
+        plan.remember(self.directory, unneeded=since)
+        before = set(known) if isinstance(known, dict) else set()
+        changes = {"noted": sorted(since.keys() - before), "dropped": sorted(before - since.keys())}
+        return {what: names for what, names in changes.items() if names}
+
+    def outlook(self, planned: PlatformPlan, *, force: bool = False) -> Outlook:
+        """Which wheels may go now, or which guard holds them."""
+        if plan.ENGINE_NEEDED in planned.due:
+            return Outlook(held=prune.NOT_PROFILED)
+        if plan.VERIFY in planned.due:
+            return Outlook(held=prune.UNVERIFIED)
+        state = plan.read_json(self.directory.state_path)
+        return plan.removable(self.mirror, self.platform, self.directory, state, planned, force=force)
+
+    def about(self, going: Mapping[str, str]) -> dict[str, Record]:
+        """What is to be told of wheels that go."""
+        names = {filename: parse_name(filename) for filename in going}
+        return {
+            filename: {
+                "project": name.project,
+                "version": str(name.version),
+                "size": os.lstat(self.directory.public / filename).st_size,
+                "since": going[filename],
+            }
+            for filename, name in names.items()
+        }
+
+    def gone(self, about: Mapping[str, Record]) -> dict[str, Record]:
+        """Those that lie there no more."""
+        return {name: what for name, what in about.items() if not os.path.lexists(self.directory.public / name)}
+
+    def remove(self, manifest: Record, planned: PlatformPlan, going: Mapping[str, str]) -> None:
+        """Take them away; what was proved of the others stays proved."""
+        with self._proof_kept(planned):
+            # Of no manifest: until the new one is there, these pages are unfinished work.
+            self.directory.remove(manifest, going, lambda staying: publish(self.directory, staying, ""))
+        publish(self.directory, manifest["wheels"], plan.manifest_stamp(self.directory))
+        known = plan.read_json(self.directory.state_path).get("unneeded") or {}
+        plan.remember(self.directory, unneeded={name: when for name, when in known.items() if name not in going})
+
+    @contextmanager
+    def _proof_kept(self, planned: PlatformPlan) -> Iterator[None]:
+        """The manifest is part of a proof's key; here it loses only wheels that the proof has not installed."""
+        state = plan.read_json(self.directory.state_path)
+        proved = plan.proofs(state, self._key(state, planned))
+        yield
+        if proved:
+            key = self._key(state, planned)
+            plan.remember(self.directory, verified={**state["verified"], "key": key})
+
+    def _key(self, state: Mapping[str, object], planned: PlatformPlan) -> str:
+        return plan.proof_key(self.mirror, self.platform, self.directory, state, planned)

@@ -1,0 +1,140 @@
+"""What has outlived its use beside the wheels: caches, logs, files that were set aside, builder images."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+from pipmirror_lib import builder
+from pipmirror_lib.engine import Engine, ImageInfo
+from pipmirror_lib.errors import EngineError, MirrorError
+from pipmirror_lib.mirror import UNWANTED, PlatformDirectory, discard, downloads, metadata_cache, using_downloads
+from pipmirror_lib.plan import read_json
+from pipmirror_lib.prune import DAY
+from pipmirror_lib.settings import Mirror
+
+Report = dict[str, Any]
+# {folder: {what lies there and is too old: its bytes}}
+Leftovers = Mapping[str, Mapping[Path, int]]
+
+
+def of_platform(directory: PlatformDirectory, keep_days: int) -> Leftovers:
+    """Logs, but those that the record of a wheel names, and files that were set aside."""
+    named = {record.get("log") for record in directory.manifest()["wheels"].values()}
+    logs = (path for path in _entries(directory.logs) if path.name not in named)
+    return {
+        "logs": _older(logs, keep_days * DAY),
+        "broken": _older(_entries(directory.private / "broken"), keep_days * DAY, _set_aside),
+    }
+
+
+def of_mirror(target: Path, keep_days: int) -> Leftovers:
+    """The caches that platforms share; whatever goes can be fetched again."""
+    cached = (path for folder in _entries(metadata_cache(target)) for path in _entries(folder))
+    fetched = (path for path in _entries(downloads(target)) if path.is_dir())
+    return {
+        "metadata": _older(cached, keep_days * DAY),
+        # Those that nobody wants go with the next sync, however long the rest is kept.
+        "downloads": _older(fetched, min(keep_days * DAY, UNWANTED)),
+    }
+
+
+def told(leftovers: Leftovers) -> Report:
+    """{folder: {files, size}}, where there are any."""
+    return {folder: {"files": len(paths), "size": sum(paths.values())} for folder, paths in leftovers.items() if paths}
+
+
+def clear(target: Path, leftovers: Leftovers) -> Leftovers:
+    """Remove them, but for downloads that another run is using; what is gone."""
+    try:
+        for path in (path for folder, paths in leftovers.items() if folder != "downloads" for path in paths):
+            _remove(path)
+        if leftovers.get("downloads"):
+            with using_downloads(target, lambda: leftovers["downloads"]):
+                """Its end removes them."""
+    except OSError as error:
+        raise MirrorError(f"cannot remove {error.filename}: {error.strerror}") from error
+    return {
+        folder: {path: size for path, size in paths.items() if not os.path.lexists(path)}
+        for folder, paths in leftovers.items()
+    }
+
+
+def images(mirrors: Iterable[Mirror], declared: Iterable[Mirror], *, test: bool) -> tuple[Report, list[str]]:
+    """({builder image: {platform, kind, made, size}} that no declared platform uses any more, what is to be said).
+
+    With `test` they stay. An engine that does not answer is no fault of the mirrors.
+    """
+    used = {image for mirror in declared for image in _used(mirror)}
+    kept: dict[str, int] = {}  # days, by engine
+    for mirror in mirrors:
+        url = mirror.container.engine_url
+        kept[url] = max(kept.get(url, 0), mirror.keep_days)
+    found: Report = {}
+    notes: list[str] = []
+    for url, days in kept.items():
+        try:
+            with closing(Engine.connect(url)) as engine:
+                for info in builder.unused(engine, used, days * DAY):
+                    about = builder.described(engine, info)
+                    if test or _gone(engine, info, notes):
+                        found[info.id] = about
+        except EngineError as error:
+            notes.append(f"builder images were left alone: {error}")
+    return found, notes
+
+
+def _gone(engine: Engine, info: ImageInfo, notes: list[str]) -> bool:
+    try:
+        return engine.remove_image(info.id)
+    except EngineError as error:  # a container uses it, or an image that somebody made of it
+        notes.append(f"a builder image was left alone: {error}")
+        return False
+
+
+def _used(mirror: Mirror) -> Iterator[str]:
+    for platform in mirror.platforms:
+        state = read_json(PlatformDirectory.of(mirror, platform.name).state_path)
+        yield from (str(state[key]) for key in ("image", "verify_image") if state.get(key))
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    try:
+        yield from sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return
+
+
+def _changed(path: Path) -> float:
+    return path.lstat().st_mtime
+
+
+def _set_aside(path: Path) -> float:
+    """The file has kept its own time; the moment when it came there is the end of its name."""
+    suffix = path.suffix[1:]
+    return int(suffix) / 1e9 if suffix.isdecimal() else _changed(path)
+
+
+def _older(paths: Iterable[Path], seconds: int, moment: Callable[[Path], float] = _changed) -> dict[Path, int]:
+    found = {}
+    for path in paths:
+        with suppress(FileNotFoundError):  # another run was quicker
+            if time.time() - moment(path) >= seconds:
+                found[path] = _size(path)
+    return found
+
+
+def _size(path: Path) -> int:
+    inside = path.rglob("*") if path.is_dir() and not path.is_symlink() else (path,)
+    return sum(one.lstat().st_size for one in inside)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        discard(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,24 @@
+"""Moments as text: when, how long ago, and which of two was first."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from pipmirror_lib.moments import age, now
+
+
+def test_now_is_less_than_two_seconds_ago() -> None:
+    assert 0 <= age(now()) < 2
+    assert now().endswith("Z")
+
+
+def test_a_moment_is_as_old_as_it_says() -> None:
+    then = datetime.now(timezone.utc) - timedelta(days=3)
+    assert age(then.isoformat()) == pytest.approx(3 * 86400, abs=5)
+    assert age("2999-01-01T00:00:00Z") < 0
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "2024-13-01T00:00:00Z", "2024-12-01", "2024-12-01T00:00:00"])
+def test_what_is_no_moment_of_ours_is_for_ever_ago(text: str) -> None:
+    assert age(text) == float("inf")
