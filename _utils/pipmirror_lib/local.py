@@ -3,100 +3,69 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
-import tempfile
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from packaging.utils import NormalizedName
 
+from pipmirror_lib import STAMP, caches
 from pipmirror_lib.candidates import Candidate
 from pipmirror_lib.errors import MirrorError, WheelError
 from pipmirror_lib.wheels import Metadata, checked_metadata, parse_name
 
-CACHE_FORMAT = 1
+CACHE_KEY = hashlib.sha256(STAMP.encode()).hexdigest()
+# Of one wheel: size, time and inode, by which it is known again; its project; why pip could not use it, or ''.
+Known = list[Any]
 
 
-@dataclass
-class LocalSource:
-    """The wheels of one directory.
+class _ScanCache:
+    """What earlier scans have read: a line about all wheels, then one for each with its metadata, parsed on demand."""
 
-    `broken` says which of them pip would choose and then give up on; `ignored`, which it skips for their names.
-    """
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        content = caches.load(path, CACHE_KEY) if path else None
+        head, _, self._texts = (content or b"{}").partition(b"\n")
+        self.wheels: dict[str, Known] = json.loads(head)
+        self._metadata: dict[str, Metadata] = {}
+        self._fresh: dict[str, bytes] = {}
 
-    where = "in the mirror"
+    @cached_property
+    def _lines(self) -> dict[str, bytes]:
+        return dict(zip(self.wheels, self._texts.split(b"\n"), strict=False))
 
-    by_project: dict[NormalizedName, list[Candidate]] = field(default_factory=dict)
-    metadata_of: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    broken: dict[str, str] = field(default_factory=dict)
-    ignored: dict[str, str] = field(default_factory=dict)
-    # What a link leads to can change without the directory showing it.
-    links: bool = False
+    def metadata(self, filename: str) -> Metadata:
+        if filename not in self._metadata:
+            self._metadata[filename] = Metadata.from_data(json.loads(self._lines[filename]))
+        return self._metadata[filename]
 
-    def files(self, project: NormalizedName) -> Sequence[Candidate]:
-        return self.by_project.get(project, ())
+    def look(self, path: Path) -> tuple[str, str]:
+        """Open a wheel; its project, and why pip could not use it."""
+        found = _inspect(path)
+        fault = found if isinstance(found, str) else ""
+        self._fresh[path.name] = b"" if isinstance(found, str) else json.dumps(asdict(found)).encode()
+        if not isinstance(found, str):
+            self._metadata[path.name] = found
+        return parse_name(path.name).project, fault
 
-    def withheld(self, project: NormalizedName) -> str:
-        return ""
-
-    def metadata(self, candidate: Candidate) -> Metadata:
-        return Metadata.from_data(self.metadata_of[candidate.filename])
-
-    def prefetch(self, projects: Iterable[NormalizedName], candidates: Iterable[Candidate]) -> None:
-        """Nothing to fetch: the scan has read everything."""
-
-    @property
-    def all_files(self) -> list[Candidate]:
-        return [candidate for files in self.by_project.values() for candidate in files]
-
-
-def scan(
-    directory: Path, cache: Path | None = None, manifest: Mapping[str, Mapping[str, Any]] | None = None
-) -> LocalSource:
-    """Read the wheels of a directory, opening only those that the cache does not know by size, time and inode.
-
-    `manifest` (by file name) adds sha256 and whether a wheel was built here. The cache is only a cache: it is
-    replaced in one rename, and one that cannot be read or written costs time, nothing else.
-    """
-    known = _load(cache)
-    source, entries = LocalSource(), {}
-    try:
-        found = [entry for entry in os.scandir(directory) if entry.name.endswith(".whl")]
-    except FileNotFoundError:
-        return source
-    except OSError as error:
-        raise MirrorError(f"cannot read {directory}: {error.strerror}") from error
-    for entry in found:
-        try:
-            parse_name(entry.name)
-        except WheelError as error:
-            source.ignored[entry.name] = str(error)
-            continue
-        try:
-            stat = entry.stat()
-        except OSError as error:  # a link to nowhere, or gone since we looked
-            source.broken[entry.name] = f"{entry.name} cannot be read: {error.strerror}"
-            continue
-        source.links = source.links or entry.is_symlink()
-        key = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
-        old = known.get(entry.name)
-        entries[entry.name] = old if old and old[:3] == key else [*key, _inspect(Path(entry.path))]
-        _add(source, entry, entries[entry.name], (manifest or {}).get(entry.name, {}))
-    if cache and entries != known:
-        _store(cache, entries)
-    return source
+    def keep(self, wheels: dict[str, Known]) -> None:
+        """Remember these wheels from now on, and no others."""
+        if self._path and wheels != self.wheels:
+            lines = (self._fresh[name] if name in self._fresh else self._lines[name] for name in wheels)
+            caches.store(self._path, CACHE_KEY, b"\n".join([json.dumps(wheels).encode(), *lines]))
 
 
-def _inspect(path: Path) -> Mapping[str, Any] | str:
+def _inspect(path: Path) -> Metadata | str:
     """The metadata, or the reason why pip could not use the file."""
     try:
         if not path.is_file():
             return f"{path.name} is not a regular file"
-        return asdict(checked_metadata(path, path.name)[1])
+        return checked_metadata(path, path.name)[1]
     except WheelError as error:
         cause = error.__cause__
         # A disk that cannot be read says nothing of the wheel (EINVAL is what damaged archives lead to).
@@ -105,54 +74,131 @@ def _inspect(path: Path) -> Mapping[str, Any] | str:
         return str(error)
 
 
-def _add(source: LocalSource, entry: os.DirEntry[str], known: Sequence[Any], record: Mapping[str, Any]) -> None:
-    content = known[3]
-    if isinstance(content, str):
-        source.broken[entry.name] = content
-        return
-    if record.get("origin") in ("index", "built", "url") and record.get("size", known[0]) != known[0]:
-        source.broken[entry.name] = f"{entry.name} was replaced: {known[0]} bytes instead of {record.get('size')}"
-        return
-    name = parse_name(entry.name)
-    source.metadata_of[entry.name] = content
-    source.by_project.setdefault(name.project, []).append(
-        Candidate(
+@dataclass
+class LocalSource:
+    """The wheels of one directory.
+
+    `broken` says which of them pip would choose and then give up on; `ignored`, which it skips for their names;
+    `sizes` has all others. Of thousands of wheels most are never wanted, so candidates are made when asked for.
+    """
+
+    where = "in the mirror"
+
+    directory: Path
+    cache: _ScanCache = field(repr=False)
+    manifest: Mapping[str, Mapping[str, Any]] = field(repr=False)
+    sizes: dict[str, int] = field(default_factory=dict)
+    broken: dict[str, str] = field(default_factory=dict)
+    ignored: dict[str, str] = field(default_factory=dict)
+    # What a link leads to can change without the directory showing it.
+    links: bool = False
+    names: dict[NormalizedName, list[str]] = field(default_factory=dict)
+
+    def files(self, project: NormalizedName) -> Sequence[Candidate]:
+        return self.by_project.get(project, ())
+
+    def withheld(self, project: NormalizedName) -> str:
+        return ""
+
+    def metadata(self, candidate: Candidate) -> Metadata:
+        return self.cache.metadata(candidate.filename)
+
+    def prefetch(self, projects: Iterable[NormalizedName], candidates: Iterable[Candidate]) -> None:
+        """Nothing to fetch: the scan has read everything."""
+
+    @cached_property
+    def by_project(self) -> Mapping[NormalizedName, Sequence[Candidate]]:
+        return _ByProject(self)
+
+    @property
+    def all_files(self) -> list[Candidate]:
+        return [candidate for files in self.by_project.values() for candidate in files]
+
+    def counts(self, filename: str) -> bool:
+        """Whether pip would take this for the name of a wheel at all."""
+        try:
+            parse_name(filename)
+        except WheelError as error:
+            self.ignored[filename] = str(error)
+            return False
+        return True
+
+    def add(self, filename: str, known: Known) -> None:
+        size, project, fault = known[0], known[3], known[4]
+        record = self.manifest.get(filename)
+        if fault:
+            self.broken[filename] = fault
+        elif record and record.get("size", size) != size and record.get("origin") in ("index", "built", "url"):
+            self.broken[filename] = f"{filename} was replaced: {size} bytes instead of {record['size']}"
+        else:
+            self.sizes[filename] = size
+            self.names.setdefault(project, []).append(filename)
+
+    def candidate(self, filename: str) -> Candidate:
+        """What is known of a wheel that can be used."""
+        name, record = parse_name(filename), self.manifest.get(filename, {})
+        return Candidate(
             project=name.project,
             version=name.version,
-            filename=entry.name,
+            filename=filename,
             wheel=name,
-            path=Path(entry.path),
+            path=self.directory / filename,
             sha256=str(record.get("sha256", "")),
-            size=known[0],
-            requires_python=content.get("requires_python"),
+            size=self.sizes[filename],
+            requires_python=self.cache.metadata(filename).requires_python,
             built=record.get("origin") == "built",
             yanked=record.get("yanked", "" if record.get("withdrawn") else None),
             source=tuple(str(value) for value in record.get("source", {}).values()),
         )
-    )
 
 
-def _load(cache: Path | None) -> dict[str, Any]:
-    if cache is None:
-        return {}
+class _ByProject(Mapping[NormalizedName, Sequence[Candidate]]):
+    def __init__(self, source: LocalSource) -> None:
+        self._source = source
+        self._made: dict[NormalizedName, list[Candidate]] = {}
+
+    def __getitem__(self, project: NormalizedName) -> list[Candidate]:
+        if project not in self._made:
+            self._made[project] = [self._source.candidate(name) for name in self._source.names[project]]
+        return self._made[project]
+
+    def __iter__(self) -> Iterator[NormalizedName]:
+        return iter(self._source.names)
+
+    def __len__(self) -> int:
+        return len(self._source.names)
+
+
+def scan(
+    directory: Path, cache: Path | None = None, manifest: Mapping[str, Mapping[str, Any]] | None = None
+) -> LocalSource:
+    """Read the wheels of a directory, opening only those that the cache does not know by size, time and inode.
+
+    `manifest` (by file name) adds sha256 and whether a wheel was built here.
+    """
+    remembered = _ScanCache(cache)
+    source = LocalSource(directory, remembered, manifest or {})
     try:
-        data = json.loads(cache.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    fits = isinstance(data, dict) and data.get("format") == CACHE_FORMAT and isinstance(data.get("wheels"), dict)
-    known = data["wheels"] if fits else {}
-    return {name: entry for name, entry in known.items() if isinstance(entry, list) and len(entry) == 4}
-
-
-def _store(cache: Path, entries: Mapping[str, Any]) -> None:
-    """Best effort on purpose: a read-only mirror is still scanned, only slower."""
-    if not cache.parent.is_dir():
-        return
-    with suppress(OSError):
-        handle, temporary = tempfile.mkstemp(dir=cache.parent, prefix=cache.name)
+        found = [entry for entry in os.scandir(directory) if entry.name.endswith(".whl")]
+    except FileNotFoundError:
+        return source
+    except OSError as error:
+        raise MirrorError(f"cannot read {directory}: {error.strerror}") from error
+    wheels: dict[str, Known] = {}
+    for entry in found:
+        known = remembered.wheels.get(entry.name)
+        if known is None and not source.counts(entry.name):
+            continue
         try:
-            with os.fdopen(handle, "w") as file:
-                json.dump({"format": CACHE_FORMAT, "wheels": entries}, file)
-            os.replace(temporary, cache)
-        except OSError:
-            os.unlink(temporary)
+            stat = entry.stat()
+        except OSError as error:  # a link to nowhere, or gone since we looked
+            source.broken[entry.name] = f"{entry.name} cannot be read: {error.strerror}"
+            continue
+        source.links = source.links or entry.is_symlink()
+        size, time, inode = stat.st_size, stat.st_mtime_ns, stat.st_ino
+        if known is None or known[0] != size or known[1] != time or known[2] != inode:
+            known = [size, time, inode, *remembered.look(Path(entry.path))]
+        wheels[entry.name] = known
+        source.add(entry.name, known)
+    remembered.keep(wheels)
+    return source

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -56,8 +57,9 @@ class PlatformDirectory:
         self.journal_path = self.private / "journal.jsonl"
         self.profile_path = self.private / "profile.json"
         self.state_path = self.private / "state.json"
-        self.scan_cache = self.private / "scan.json"
-        self.verdict_path = self.private / "verdict.json"
+        self.scan_cache = self.private / "scan.cache"
+        self.verdict_path = self.private / "verdict.cache"
+        self.lists_path = self.private / "lists.cache"
         self.published_path = self.private / "published.json"
         self.logs = self.private / "logs"
         self.staging = self.private / "staging"
@@ -320,7 +322,7 @@ def _sync(path: Path) -> None:
 
 def write_atomically(path: Path, content: bytes, *, mode: int = 0o600, durable: bool = False) -> None:
     """Write beside, then rename: a reader sees the old content or the new, never a part."""
-    temporary = path.with_name(TEMPORARY.format(path.name, os.getpid()))
+    temporary = path.with_name(TEMPORARY.format(path.name, f"{os.getpid()}-{threading.get_ident()}"))
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
         with os.fdopen(descriptor, "wb") as file:

@@ -81,7 +81,7 @@ def _marker(text: str) -> Marker | None:
 
 
 @by_identity
-def bare(wanted: Requirement) -> str:
+def without_marker(wanted: Requirement) -> str:
     """A requirement as people read it, without its marker."""
     return str(wanted).split(";")[0].strip()
 

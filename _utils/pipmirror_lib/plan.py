@@ -8,29 +8,27 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from packaging.utils import NormalizedName
 from packaging.version import Version
 
-from pipmirror_lib import STAMP, local, prune, references, upstream
+from pipmirror_lib import STAMP, local, prune, references, upstream, verdict
 from pipmirror_lib.candidates import Candidate
-from pipmirror_lib.errors import MirrorError, ResolutionError
+from pipmirror_lib.errors import ResolutionError
 from pipmirror_lib.explain import count
 from pipmirror_lib.local import LocalSource
-from pipmirror_lib.mirror import PlatformDirectory, Record, write_atomically
+from pipmirror_lib.mirror import PlatformDirectory, Record
 from pipmirror_lib.moments import age
 from pipmirror_lib.profile import TargetProfile
 from pipmirror_lib.prune import Outlook
 from pipmirror_lib.settings import Mirror, Platform, RequirementSet
+from pipmirror_lib.verdict import Later, Lists, PlatformPlan
 from pipmirror_lib.world import Question
 
-# A directory that changed less than this before we looked may change again within its time stamp's grain.
-RACY = 2_000_000_000
 # The kinds of work beside missing wheels, as the administrator reads them and as the sync tells them apart.
 ENGINE_NEEDED = "prepare the builder image: its recipe (image, pre_command, python, architecture) is new"
 REBUILD = "prepare the builder image: it is older than rebuild_after"
@@ -43,26 +41,6 @@ UNNEEDED = "note since when wheels are not needed"
 PRUNE = "remove wheels that are not needed any more"
 ENGINE_WORK = (ENGINE_NEEDED, REBUILD)
 NEVER_PROFILED = "the platform was never profiled; pipmirror.sync or pipmirror.prepare does it"
-
-
-@dataclass(frozen=True)
-class PlatformPlan:
-    """What one platform has and lacks. `due` is the work beside missing wheels, each a line for people."""
-
-    satisfied: bool
-    missing: Mapping[str, str] = field(default_factory=dict)
-    closure: tuple[str, ...] = ()
-    orphans: tuple[str, ...] = ()
-    unrecorded: tuple[str, ...] = ()
-    vanished: tuple[str, ...] = ()
-    broken: Mapping[str, str] = field(default_factory=dict)
-    wanted_by: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
-    due: tuple[str, ...] = ()
-
-    @property
-    def nothing_to_do(self) -> bool:
-        return self.satisfied and not (self.unrecorded or self.vanished or self.broken or self.due)
 
 
 def question(
@@ -87,24 +65,34 @@ def question(
 
 def make(mirror: Mirror, platform: Platform, directory: PlatformDirectory) -> PlatformPlan:
     """The plan of one platform, from the verdict cache where nothing has changed since."""
-    profile = directory.profile()
-    if profile is None:
+    key = _key(mirror, platform, directory)
+
+    def decide() -> PlatformPlan | None:
+        return _decided(mirror, platform, directory, key)
+
+    plan = verdict.load(directory, key, decide) or decide()
+    if plan is None:
         missing = {str(r): NEVER_PROFILED for s in platform.sets for r in s.requirements}
         return PlatformPlan(satisfied=not missing, missing=missing, due=(ENGINE_NEEDED,))
-    key = _key(mirror, platform, directory)
-    plan = _cached(directory.verdict_path, key)
-    if plan is None:
-        wheels = directory.manifest()["wheels"]
-        source = local.scan(directory.public, directory.scan_cache, wheels)
-        plan = _decide(mirror, platform, profile, source, wheels)
-        if not source.links:
-            _remember(directory, key, plan)
     state = read_json(directory.state_path)
     due, warnings = _due(mirror, platform, directory, state, plan), plan.warnings
     if plan.satisfied and ENGINE_NEEDED not in due:
         more, held = _unneeded(mirror, platform, directory, state, plan)
         due, warnings = (*due, *more), (*warnings, *held)
     return replace(plan, due=due, warnings=warnings)
+
+
+def _decided(mirror: Mirror, platform: Platform, directory: PlatformDirectory, key: str) -> PlatformPlan | None:
+    """The plan from what lies there now; None for a platform that was never profiled."""
+    profile = directory.profile()
+    if profile is None:
+        return None
+    wheels = directory.manifest()["wheels"]
+    source = local.scan(directory.public, directory.scan_cache, wheels)
+    plan = _decide(mirror, platform, profile, source, wheels)
+    if not source.links:
+        verdict.store(directory, key, plan)
+    return plan
 
 
 def _decide(
@@ -131,31 +119,32 @@ def _decide(
         for name, candidate in answer.closure.items():
             before = wanted_by.get(candidate.filename, ())
             wanted_by[candidate.filename] = tuple(dict.fromkeys((*before, *answer.wanted_by[name])))
-    present = {candidate.filename for candidate in source.all_files}
+    # While something is missing, nobody can say what a wheel is not needed for.
+    orphans = source.sizes.keys() - wanted_by.keys() if not missing else ()
+    lists = Lists(tuple(sorted(wanted_by)), tuple(sorted(orphans)), wanted_by)
     return PlatformPlan(
         satisfied=not missing,
         missing=missing,
-        closure=tuple(sorted(wanted_by)),
-        # While something is missing, nobody can say what a wheel is not needed for.
-        orphans=tuple(sorted(present - set(wanted_by))) if not missing else (),
         unrecorded=tuple(sorted(_unrecorded(source, wheels))),
-        vanished=tuple(sorted(set(wheels) - present - set(source.broken))),
+        vanished=tuple(sorted(wheels.keys() - source.sizes.keys() - source.broken.keys())),
         broken=source.broken,
-        wanted_by=wanted_by,
         warnings=(
             *warnings,
             *upstream.warnings(wheels, wanted_by),
             *(f"ignored, as pip does: {why}" for why in source.ignored.values()),
         ),
+        closure_digest=_digest(lists.closure) if lists.closure else "",
+        orphans_digest=_digest(lists.orphans) if lists.orphans else "",
+        lists=Later(lambda: lists),
     )
 
 
 def _unrecorded(source: LocalSource, wheels: Mapping[str, Record]) -> Iterable[str]:
     """Wheels that the manifest does not know, or knows with another size (somebody replaced them)."""
-    for candidate in source.all_files:
-        record = wheels.get(candidate.filename)
-        if record is None or record.get("size") != candidate.size:
-            yield candidate.filename
+    for filename, size in source.sizes.items():
+        record = wheels.get(filename)
+        if record is None or record.get("size") != size:
+            yield filename
 
 
 def _due(
@@ -171,7 +160,7 @@ def _due(
         due.append(UPGRADE)
     if plan.broken:
         due.append(f"{SET_ASIDE}: {'; '.join(plan.broken.values())}")
-    if mirror.verify and plan.closure and not proofs(state, proof_key(mirror, platform, directory, state, plan)):
+    if mirror.verify and plan.closure_digest and not proofs(state, proof_key(mirror, platform, directory, state, plan)):
         due.append(VERIFY)
     if directory.journal_path.exists():
         due.append(RECOVER)
@@ -185,9 +174,13 @@ def _unneeded(
 ) -> tuple[list[str], list[str]]:
     """(what is due, what is to be told) of the wheels that no set needs."""
     due, told = [], []
-    if prune.since(plan.orphans, state.get("unneeded")) != state.get("unneeded", {}):
+    said = state.get("unneeded")
+    remembered = said if isinstance(said, dict) else {}
+    known = _digest(sorted(remembered)) if remembered else ""
+    # Their names are read only where they are others than those of the last time.
+    if plan.orphans_digest != known or prune.since(remembered, remembered) != remembered:
         due.append(f"{UNNEEDED}: {count(len(plan.orphans), 'wheel')}")
-    if mirror.prune:
+    if mirror.prune and plan.orphans_digest:
         outlook = removable(mirror, platform, directory, state, plan)
         if outlook.going:
             due.append(f"{PRUNE}: {prune.named(outlook.going)}")
@@ -228,8 +221,9 @@ def removable(
 
 def recipe_of(platform: Platform) -> str:
     """What makes a builder image, as far as the declaration says it (its base image may change under its name)."""
-    parts = [platform.image, platform.architecture, platform.python, platform.pre_command, platform.image_source]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    return _digest(
+        [platform.image, platform.architecture, platform.python, platform.pre_command, platform.image_source]
+    )
 
 
 def proof_key(
@@ -237,13 +231,13 @@ def proof_key(
 ) -> str:
     """Everything that a verification has proved something of: the wheels, what was asked for, and in which image."""
     parts = [
-        plan.closure,
+        plan.closure_digest,
         manifest_stamp(directory),
         _asked(mirror, platform),
         state.get("image"),
         platform.verify_command,
     ]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    return _digest(parts)
 
 
 def proofs(state: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -274,6 +268,10 @@ def remember(directory: PlatformDirectory, **changes: Any) -> None:
 # -- the verdict cache -------------------------------------------------------------------------------------
 
 
+def _digest(parts: Any) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
 def _stamp(path: Path) -> str:
     try:
         stat = os.stat(path)
@@ -291,7 +289,7 @@ def _key(mirror: Mirror, platform: Platform, directory: PlatformDirectory) -> st
         _asked(mirror, platform),
         mirror.resolve_timeout,
     ]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    return _digest(parts)
 
 
 def _asked(mirror: Mirror, platform: Platform) -> list[Any]:
@@ -302,32 +300,6 @@ def _asked(mirror: Mirror, platform: Platform) -> list[Any]:
         mirror.prereleases,
         mirror.no_binary,
     ]
-
-
-def _cached(path: Path, key: str) -> PlatformPlan | None:
-    data = read_json(path)
-    if data.get("key") != key:
-        return None
-    try:
-        plan = data["plan"]
-        lists = {
-            name: tuple(plan[name]) for name in ("closure", "orphans", "unrecorded", "vanished", "warnings", "due")
-        }
-        wanted_by = {name: tuple(who) for name, who in plan["wanted_by"].items()}
-        return PlatformPlan(**{**plan, **lists, "wanted_by": wanted_by})
-    except (KeyError, TypeError, AttributeError):
-        return None
-
-
-def _remember(directory: PlatformDirectory, key: str, plan: PlatformPlan) -> None:
-    """Best effort: without the cache the next run decides again."""
-    try:
-        if time.time_ns() - os.stat(directory.public).st_mtime_ns < RACY:
-            return
-        content = json.dumps({"key": key, "plan": asdict(plan)})
-        write_atomically(directory.verdict_path, content.encode())
-    except (OSError, MirrorError):
-        return
 
 
 def present_versions(source: LocalSource) -> dict[NormalizedName, frozenset[Version]]:

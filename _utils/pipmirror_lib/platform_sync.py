@@ -15,13 +15,13 @@ from pipmirror_lib.engine import Engine
 from pipmirror_lib.errors import BuilderError, EngineError, VerifyError
 from pipmirror_lib.mirror import PlatformDirectory, Record
 from pipmirror_lib.moments import now
-from pipmirror_lib.plan import PlatformPlan
 from pipmirror_lib.profile import TargetProfile
 from pipmirror_lib.pruning import Pruning
 from pipmirror_lib.publish import publish
 from pipmirror_lib.references import DirectReference
 from pipmirror_lib.run import Run
 from pipmirror_lib.settings import Platform, RequirementSet
+from pipmirror_lib.verdict import PlatformPlan
 from pipmirror_lib.wheels import parse_name
 from pipmirror_lib.workshop import Workshop
 

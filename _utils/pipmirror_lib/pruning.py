@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from pipmirror_lib import plan, prune
 from pipmirror_lib.mirror import PlatformDirectory, Record
-from pipmirror_lib.plan import PlatformPlan
 from pipmirror_lib.prune import Outlook
 from pipmirror_lib.publish import publish
 from pipmirror_lib.settings import Mirror, Platform
+from pipmirror_lib.verdict import PlatformPlan
 from pipmirror_lib.wheels import parse_name
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from pipmirror_lib import local, plan, references
 from pipmirror_lib.mirror import PRIVATE, PlatformDirectory, known_downloads, metadata_cache, using_downloads
 from pipmirror_lib.settings import Mirror, Platform
+from pipmirror_lib.verdict import PlatformPlan
 from pipmirror_lib.wheels import parse_name
 
 Report = dict[str, Any]
@@ -46,7 +47,7 @@ def plans(mirror: Mirror, name: str | None, *, resolve: bool = False) -> dict[st
     return found
 
 
-def _plan(made: plan.PlatformPlan) -> Report:
+def _plan(made: PlatformPlan) -> Report:
     return {
         "satisfied": made.satisfied,
         "nothing_to_do": made.nothing_to_do,

@@ -12,7 +12,7 @@ from packaging.version import Version
 
 from pipmirror_lib.candidates import Candidate, Shelf, Source
 from pipmirror_lib.errors import BuildError, WheelError
-from pipmirror_lib.parts import bare, canonical, combined
+from pipmirror_lib.parts import canonical, combined, without_marker
 from pipmirror_lib.profile import TargetProfile
 from pipmirror_lib.references import NOT_FETCHED, DirectReference
 from pipmirror_lib.wheels import Metadata
@@ -62,7 +62,7 @@ class Want:
         return tuple(sorted(map(canonical, extras))) if extras else ()
 
     def __str__(self) -> str:
-        text = bare(self.reference or self.requirement)
+        text = without_marker(self.reference or self.requirement)
         return f"{text} ({'wanted by ' + str(self.parent) if self.parent else 'declared'})"
 
 

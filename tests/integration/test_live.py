@@ -118,5 +118,5 @@ def test_a_second_run_changes_nothing(mirrored: Minion) -> None:
     assert all(state["result"] for state in answer.states.values())
     after = stamps(Path(mirrored.pillar["target"]))
     assert {name for name in after if after[name] != before.get(name)} <= {
-        f".pipmirror/{platform_of(image)}/{cache}" for image in IMAGES for cache in ("verdict.json", "scan.json")
+        f".pipmirror/{platform_of(image)}/{cache}.cache" for image in IMAGES for cache in ("verdict", "lists", "scan")
     }

@@ -200,8 +200,8 @@ def test_test_mode_tells_what_is_missing(site: Site, no_engine: dict[str, str]) 
     assert set(state["changes"]["missing"]) >= {"gamma", "beta<2"}
     assert "gamma: nothing of that name" in state["comment"]
     assert site.stamps() == before
-    # The verdict is a cache of the decision, the scan one of the directory; both may be written at any time.
-    caches = dict.fromkeys(("verdict.json", "scan.json"))
+    # Verdict and lists are caches of the decision, the scan one of the directory; they may be written at any time.
+    caches = dict.fromkeys(("verdict.cache", "lists.cache", "scan.cache"))
     assert {**stamps(site.private()), **caches} == {**private, **caches}
     assert site.asked() == []
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -12,6 +11,7 @@ from packaging.utils import canonicalize_name
 from pipmirror_lib import local
 from pipmirror_lib.errors import MirrorError
 from pipmirror_lib.local import scan
+from pipmirror_lib.wheels import Metadata
 
 from tests.support.dists import make_wheel
 
@@ -118,44 +118,31 @@ def test_a_wheel_that_is_gone_leaves_the_cache(tmp_path: Path) -> None:
     scan(tmp_path / "w", tmp_path / "cache.json")
     wheel.unlink()
     assert scan(tmp_path / "w", tmp_path / "cache.json").all_files == []
-    assert json.loads((tmp_path / "cache.json").read_text())["wheels"] == {}
+    assert NAME.encode() not in (tmp_path / "cache.json").read_bytes()
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"{",
-        b"[]",
-        b"null",
-        b"\xff\xfe",
-        b'{"format": 1}',
-        b'{"format": 99, "wheels": {}}',
-        b'{"format": 1, "wheels": []}',
-        b'{"format": 1, "wheels": {"demo-1.0-py3-none-any.whl": 5}}',
-        b'{"format": 1, "wheels": {"demo-1.0-py3-none-any.whl": {}}}',
-        b'{"format": 1, "wheels": {"demo-1.0-py3-none-any.whl": null}}',
-        b'{"format": 1, "wheels": {"demo-1.0-py3-none-any.whl": [1, 2]}}',
-    ],
-)
-def test_a_damaged_cache_costs_time_and_nothing_else(tmp_path: Path, content: bytes, opened: list[str]) -> None:
-    make_wheel(tmp_path / "w")
-    cache = tmp_path / "cache.json"
-    cache.write_bytes(content)
-    assert len(scan(tmp_path / "w", cache).all_files) == 1
-    assert opened == [NAME]
-    assert len(scan(tmp_path / "w", cache).all_files) == 1
-    assert opened == [NAME], "the cache was made anew"
-
-
-def test_a_cache_of_another_format_is_not_believed(
-    tmp_path: Path, opened: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make_wheel(tmp_path / "w")
+def test_metadata_that_nobody_asks_for_is_not_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for project in ("demo", "other"):
+        make_wheel(tmp_path / "w", project, "1.0")
     scan(tmp_path / "w", tmp_path / "cache.json")
-    monkeypatch.setattr(local, "CACHE_FORMAT", local.CACHE_FORMAT + 1)
-    scan(tmp_path / "w", tmp_path / "cache.json")
-    assert opened == [NAME, NAME]
+    read: list[str] = []
+    from_data = Metadata.from_data
+    monkeypatch.setattr(Metadata, "from_data", lambda data: read.append(data["name"]) or from_data(data))
+    source = scan(tmp_path / "w", tmp_path / "cache.json")
+    assert (len(source.sizes), len(source.by_project), read) == (2, 2, [])
+    assert [str(candidate) for candidate in source.files(DEMO)] == ["demo 1.0"]
+    assert source.metadata(source.files(DEMO)[0]) is source.metadata(source.files(DEMO)[0])
+    assert read == ["demo"]
+
+
+def test_a_recorded_wheel_of_another_size_was_replaced(tmp_path: Path) -> None:
+    wheel = make_wheel(tmp_path)
+    for origin, usable in (("index", False), ("built", False), ("adopted", True)):
+        source = scan(tmp_path, manifest={NAME: {"origin": origin, "size": 1}})
+        assert bool(source.files(DEMO)) is usable
+        assert source.broken == (
+            {} if usable else {NAME: f"{NAME} was replaced: {wheel.stat().st_size} bytes instead of 1"}
+        )
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:

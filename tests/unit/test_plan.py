@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from pipmirror_lib import plan, resolve
 from pipmirror_lib.mirror import PlatformDirectory
-from pipmirror_lib.plan import PlatformPlan
 from pipmirror_lib.publish import publish
 from pipmirror_lib.settings import Mirror
+from pipmirror_lib.verdict import PlatformPlan
 
 from tests.support.dists import make_wheel
 from tests.support.mirrors import declare, equip, settle
@@ -313,35 +313,11 @@ def test_a_directory_that_changed_just_now_is_not_trusted(
     assert not directory.verdict_path.exists()
 
 
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda said: "",
-        lambda said: "{",
-        lambda said: "[]",
-        lambda said: json.dumps({"key": said["key"]}),
-        lambda said: json.dumps({"key": said["key"], "plan": None}),
-        lambda said: json.dumps({"key": said["key"], "plan": {}}),
-        lambda said: json.dumps({**said, "plan": {**said["plan"], "closure": None}}),
-        lambda said: json.dumps({**said, "plan": {**said["plan"], "unknown": 1}}),
-        lambda said: json.dumps({**said, "plan": {**said["plan"], "wanted_by": []}}),
-    ],
-)
-def test_a_damaged_verdict_is_decided_anew(
-    mirror: Mirror, directory: PlatformDirectory, asked: list[str], spoil: Callable[[dict[str, Any]], str]
-) -> None:
-    first = make(mirror)
-    directory.verdict_path.write_text(spoil(json.loads(directory.verdict_path.read_text())))
-    assert make(mirror) == first
-    assert len(asked) == 2
-    assert make(mirror) == first
-    assert len(asked) == 2, "the verdict was written anew"
-
-
 def test_a_verdict_that_cannot_be_written_is_done_without(
     mirror: Mirror, directory: PlatformDirectory, asked: list[str]
 ) -> None:
     directory.verdict_path.mkdir()
+    directory.lists_path.mkdir()
     assert make(mirror) == make(mirror)
     assert len(asked) == 2
 
@@ -356,3 +332,32 @@ def test_a_remembered_plan_is_the_plan(mirror: Mirror, directory: PlatformDirect
         one, other = getattr(first, field.name), getattr(again, field.name)
         assert one == other
         assert type(one) is type(other)
+
+
+def test_lists_are_not_read_before_somebody_asks(
+    mirror: Mirror, directory: PlatformDirectory, asked: list[str]
+) -> None:
+    publish(directory, directory.manifest()["wheels"], plan.manifest_stamp(directory))
+    settle(directory)
+    make(mirror)
+    directory.lists_path.unlink()
+    made = make(mirror)
+    assert made.nothing_to_do
+    assert len(asked) == 1
+    assert not directory.lists_path.exists()
+    assert made.closure == (DEMO, DEP)
+    assert len(asked) == 2, "decided anew, and remembered"
+    assert make(mirror).closure == (DEMO, DEP)
+    assert len(asked) == 2
+
+
+def test_a_verdict_is_proved_without_its_lists(tmp_path: Path, directory: PlatformDirectory, asked: list[str]) -> None:
+    mirror = declare(tmp_path, verify=True)
+    first = make(mirror)
+    directory.lists_path.unlink()
+    assert plan.VERIFY in make(mirror).due
+    state = plan.read_json(directory.private / "state.json")
+    key = plan.proof_key(mirror, mirror.platforms[0], directory, state, first)
+    remember(directory, verified={"key": key, "sets": {"packages": {"installed": 2}}})
+    assert plan.VERIFY not in make(mirror).due
+    assert len(asked) == 1

@@ -47,9 +47,7 @@ def everything(mirror: Mirror) -> list[Any]:
 
 
 def snapshot(mirror: Mirror) -> dict[str, tuple[int, int]]:
-    paths = (
-        path for path in mirror.target.rglob("*") if path.is_file() and path.name not in ("verdict.json", "scan.json")
-    )
+    paths = (path for path in mirror.target.rglob("*") if path.is_file() and path.suffix != ".cache")
     return {str(path): (path.stat().st_mtime_ns, path.stat().st_ino) for path in paths}
 
 
