@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from itertools import count, groupby, islice
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Protocol
 
@@ -103,43 +105,66 @@ def named(filename: str, project: NormalizedName) -> tuple[Version, WheelName | 
     return None
 
 
+class NewestFirst(list[Candidate]):
+    """A project's files by version; those of a page are sorted once for all platforms that look at it."""
+
+    def __init__(self, files: Iterable[Candidate]) -> None:
+        super().__init__(sorted(files, key=attrgetter("version"), reverse=True))
+
+
 class Shelf:
-    """The candidates of one project for one target profile: those that fit, best first, and why others don't."""
+    """The candidates of one project for one target profile: those that fit, best first, and why others don't.
 
-    def __init__(self, files: Iterable[Candidate], profile: TargetProfile, *, binary: bool = True) -> None:
-        self.rejected: dict[str, list[Candidate]] = {"python": [], "tags": [], "binary": []}
-        self._ranked: list[tuple[tuple[Version, int, BuildTag], Candidate]] = []
-        for candidate in files:
-            fault, rank = self._judge(candidate, profile, binary)
-            if fault:
-                self.rejected[fault].append(candidate)
-            else:
-                self._ranked.append(((candidate.version, -rank, candidate.build), candidate))
+    Files are judged when they are looked at: mostly the newest version fits, and pages have hundreds.
+    """
 
-    @staticmethod
-    def _judge(candidate: Candidate, profile: TargetProfile, binary: bool) -> tuple[str, int]:
+    def __init__(self, files: Sequence[Candidate], profile: TargetProfile, *, binary: bool = True) -> None:
+        self._files, self._profile, self._binary = files, profile, binary
+        self._kept: list[Candidate] = []
+        self._coming = self._releases()
+
+    def _judge(self, candidate: Candidate) -> tuple[str, int]:
         """('' or why it does not fit, how far from the best tag)."""
-        rank = profile.rank(candidate.wheel.tags) if candidate.wheel else len(profile.tags)
+        rank = self._profile.rank(candidate.wheel.tags) if candidate.wheel else len(self._profile.tags)
         if rank is None:
             return "tags", 0
-        if not profile.allows(candidate.requires_python):
+        if not self._profile.allows(candidate.requires_python):
             return "python", 0
-        if candidate.wheel and not binary and not candidate.built:
+        if candidate.wheel and not self._binary and not candidate.built:
             return "binary", 0
         return "", rank
 
     @cached_property
-    def best_first(self) -> tuple[Candidate, ...]:
+    def rejected(self) -> dict[str, list[Candidate]]:
+        """{why they do not fit: files}."""
+        found: dict[str, list[Candidate]] = {"python": [], "tags": [], "binary": []}
+        for candidate in self._files:
+            if fault := self._judge(candidate)[0]:
+                found[fault].append(candidate)
+        return found
+
+    def _releases(self) -> Iterator[Candidate]:
         """One candidate per version: only the best tag and build of a version ever counts, as in pip."""
-        ranked = sorted(self._ranked, key=lambda pair: pair[0], reverse=True)
-        kept: list[Candidate] = []
-        for _, candidate in ranked:
-            if not kept or kept[-1].version != candidate.version:
-                kept.append(candidate)
+        files = self._files if isinstance(self._files, NewestFirst) else NewestFirst(self._files)
+        for _, release in groupby(files, key=attrgetter("version")):
+            judged = [(candidate, *self._judge(candidate)) for candidate in release]
+            ranked = [((-rank, candidate.build), candidate) for candidate, fault, rank in judged if not fault]
+            ranked.sort(key=itemgetter(0), reverse=True)
+            best = [candidate for _, candidate in ranked]
             # A file that was yanked alone gives way to another one of its version.
-            elif kept[-1].yanked is not None and candidate.yanked is None:
-                kept[-1] = candidate
-        return tuple(kept)
+            yield from [candidate for candidate in best if candidate.yanked is None][:1] or best[:1]
+
+    def __iter__(self) -> Iterator[Candidate]:
+        for number in count():
+            if number == len(self._kept):
+                self._kept.extend(islice(self._coming, 1))
+            if number == len(self._kept):
+                return
+            yield self._kept[number]
+
+    @property
+    def best_first(self) -> tuple[Candidate, ...]:
+        return tuple(self)
 
     def matching(self, specifier: SpecifierSet, prereleases: bool | None) -> Iterator[Candidate]:
         """Candidates within the *combined* specifier, best first.
@@ -165,7 +190,7 @@ class Shelf:
         """As far as it is asked only: mostly the very first version fits."""
         every = bool(prereleases or _names_prerelease(specifier))
         held_back: list[Candidate] | None = []
-        for candidate in self.best_first:
+        for candidate in self:
             if not every and candidate.version.is_prerelease:
                 if held_back is not None and within(specifier, candidate.version):
                     held_back.append(candidate)

@@ -20,7 +20,7 @@ from packaging.utils import NormalizedName
 from packaging.version import InvalidVersion
 
 from pipmirror_lib import pages
-from pipmirror_lib.candidates import Candidate
+from pipmirror_lib.candidates import Candidate, NewestFirst
 from pipmirror_lib.errors import MirrorError, PipmirrorError, WheelError
 from pipmirror_lib.fetch import CONNECTIONS, Client
 from pipmirror_lib.ranges import RemoteFile
@@ -107,7 +107,7 @@ class Index:
             answer = self._client.page(f"{base}{project}/", pages.ACCEPT)
             if answer is not None:
                 content, content_type, url = answer
-                return pages.candidates(content, content_type, url, project)
+                return NewestFirst(pages.candidates(content, content_type, url, project))
         return []
 
     def file(self, candidate: Candidate) -> Future[Fetched]:

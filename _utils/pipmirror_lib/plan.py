@@ -20,6 +20,7 @@ from pipmirror_lib import STAMP, local, prune, references, upstream, verdict
 from pipmirror_lib.candidates import Candidate
 from pipmirror_lib.errors import ResolutionError
 from pipmirror_lib.explain import count
+from pipmirror_lib.garbage import rarely_collected
 from pipmirror_lib.local import LocalSource
 from pipmirror_lib.mirror import PlatformDirectory, Record
 from pipmirror_lib.moments import age
@@ -87,11 +88,12 @@ def _decided(mirror: Mirror, platform: Platform, directory: PlatformDirectory, k
     profile = directory.profile()
     if profile is None:
         return None
-    wheels = directory.manifest()["wheels"]
-    source = local.scan(directory.public, directory.scan_cache, wheels)
-    plan = _decide(mirror, platform, profile, source, wheels)
-    if not source.links:
-        verdict.store(directory, key, plan)
+    with rarely_collected():
+        wheels = directory.manifest()["wheels"]
+        source = local.scan(directory.public, directory.scan_cache, wheels)
+        plan = _decide(mirror, platform, profile, source, wheels)
+        if not source.links:
+            verdict.store(directory, key, plan)
     return plan
 
 

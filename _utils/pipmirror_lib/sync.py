@@ -5,15 +5,14 @@ A platform that fails never stops the others, and what it had before is still th
 
 from __future__ import annotations
 
-import gc
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 from pipmirror_lib import sweep
 from pipmirror_lib.errors import PipmirrorError
+from pipmirror_lib.garbage import rarely_collected
 from pipmirror_lib.platform_sync import PlatformSync, Result
 from pipmirror_lib.run import Progress, Run
 from pipmirror_lib.settings import Mirror
@@ -78,7 +77,7 @@ def _each(
 ) -> Result:
     """Do one thing for all platforms, several at once; one that fails never stops the others."""
     platforms = mirror.selected(name)
-    with rare_collections(), Run(mirror, progress) as run, ThreadPoolExecutor(mirror.parallel) as pool:
+    with rarely_collected(), Run(mirror, progress) as run, ThreadPoolExecutor(mirror.parallel) as pool:
         tasks = [(p.name, pool.submit(_guarded, PlatformSync(run, p), act)) for p in platforms]
         try:
             results = {name: task.result() for name, task in tasks}
@@ -92,21 +91,6 @@ def _each(
     if failed:
         comment += f"; failed: {', '.join(failed)}"
     return {"result": not failed, "comment": comment, "platforms": results}
-
-
-@contextmanager
-def rare_collections() -> Iterator[None]:
-    """Let the garbage collector look less often.
-
-    The pages of an index are a million objects that all stay; searching them for garbage every 700 new ones
-    would take a fifth of the run.
-    """
-    before = gc.get_threshold()
-    gc.set_threshold(200_000, 20, 20)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
 
 
 def _guarded(one: PlatformSync, act: Callable[[PlatformSync], list[str]]) -> Result:

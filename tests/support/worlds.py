@@ -45,14 +45,14 @@ def _tags(minor: int, glibc: int, machine: str = "x86_64") -> tuple[str, ...]:
     return tuple(map(str, tags))
 
 
-def make_profile(python: str = "3.11.2", glibc: int = 36, **changes: Any) -> TargetProfile:
-    """CPython on Debian: linux, x86_64, glibc 2.GLIBC."""
+def make_profile(python: str = "3.11.2", glibc: int = 36, machine: str = "x86_64", **changes: Any) -> TargetProfile:
+    """CPython on Debian: linux, MACHINE, glibc 2.GLIBC."""
     minor = python.split(".")[1]
     markers = {
         "implementation_name": "cpython",
         "implementation_version": python,
         "os_name": "posix",
-        "platform_machine": "x86_64",
+        "platform_machine": machine,
         "platform_python_implementation": "CPython",
         "platform_release": "6.1.0-18-amd64",
         "platform_system": "Linux",
@@ -63,7 +63,7 @@ def make_profile(python: str = "3.11.2", glibc: int = 36, **changes: Any) -> Tar
     }
     said = {
         "markers": markers,
-        "tags": _tags(int(minor), glibc),
+        "tags": _tags(int(minor), glibc, machine),
         "pip_version": "23.0.1",
         "base_executable": f"/usr/bin/python3.{minor}",
         "paths": {"purelib": f"lib/python3.{minor}/site-packages", "scripts": "bin"},

@@ -132,3 +132,21 @@ def test_a_candidate_in_words() -> None:
     assert isinstance(candidate, Candidate)
     assert str(candidate) == "demo-pkg 1.0"
     assert candidate.build == ()
+
+
+def test_only_what_is_looked_at_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    judged: list[str] = []
+    judge = Shelf._judge
+
+    def noting(found: Shelf, candidate: Candidate) -> tuple[str, int]:
+        judged.append(str(candidate.version))
+        return judge(found, candidate)
+
+    monkeypatch.setattr(Shelf, "_judge", noting)
+    found = shelf(File("demo", "1.0"), File("demo", "3.0", tag="cp27-cp27mu-win32"), File("demo", "2.0"))
+    matching = found.matching(SpecifierSet(), None)
+    assert str(next(matching)) == "demo 2.0"
+    assert judged == ["3.0", "2.0"]
+    assert [str(candidate.version) for candidate in found.best_first] == ["2.0", "1.0"]
+    assert [str(candidate.version) for candidate in matching] == ["1.0"], "two readers do not disturb each other"
+    assert judged == ["3.0", "2.0", "1.0"]
