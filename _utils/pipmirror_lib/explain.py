@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from packaging.specifiers import SpecifierSet
 from packaging.utils import NormalizedName
 
 from pipmirror_lib.candidates import Candidate
+from pipmirror_lib.chains import Chains
 from pipmirror_lib.logs import harmless
+from pipmirror_lib.parts import within
 from pipmirror_lib.world import Want, World
 
 SHOWN = 5
@@ -23,109 +26,183 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def failure(world: World, absent: Sequence[NormalizedName], causes: Sequence[Want]) -> dict[str, str]:
-    """{declared requirement: reason}: what nothing serves if there is any such project, else the conflict."""
-    missing: dict[str, str] = {}
-    hopeless = [name for name in absent if _is_hopeless(world, name)]
-    for name in hopeless:
-        blame(world, missing, [name], nothing_serves(world, name))
-    if not missing:
-        text = conflict(world, causes)
-        blame(world, missing, [w.parent.project if w.parent else w.project for w in causes], text)
-    return missing
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong, and the wants that have to do with it.
+
+    The text of a conflict names all of its wants; any other text is of one want, and needs its chain beside it.
+    """
+
+    project: NormalizedName
+    wants: tuple[Want, ...]
+    text: str
+    conflict: bool = False
 
 
-def failed_builds(world: World, unhappy: Sequence[NormalizedName]) -> dict[str, str]:
+def failure(
+    world: World, first: Mapping[NormalizedName, Sequence[Want]], causes: Sequence[Want] = ()
+) -> dict[str, str]:
+    """{declared requirement: reason}, from the faults that it leads to.
+
+    `first` are the wants of the best candidates, for every project that did not go well with them; `causes` are
+    those on which the search gave up in the end, when it had tried other versions.
+    """
+    chains = Chains(world)
+    found = list(_faults(world, chains, first))
+    final = list(_faults(world, chains, _by_project(causes)))
+    # Where nothing else could have been chosen, whatever others tried in vain says nothing more.
+    certain = [fault for fault in found if _is_certain(chains, fault)]
+    missing = _Blame(world, chains)
+    for fault in certain or found or final:
+        missing.add(fault)
+    if found and not certain:
+        known = {fault.text for fault in found}
+        for fault in [fault for fault in final if fault.text not in known][:1]:
+            missing.add(fault, "; other versions do not help: ")
+    return missing.told()
+
+
+def failed_builds(world: World, first: Mapping[NormalizedName, Sequence[Want]]) -> dict[str, str]:
     """{declared requirement: why a project that it leads to did not build, or whom it cannot agree with}."""
-    missing: dict[str, str] = {}
-    for name in set(unhappy) & world.failed.keys():
-        wants = list(world.wants[name].values())
-        text = f"{conflict(world, wants)}; an older version was tried: {world.failed[name]}"
-        blame(world, missing, [w.parent.project if w.parent else w.project for w in wants], text)
-    if missing:
-        return missing
-    for project, reason in world.failed.items():
-        blame(world, missing, [project], reason)
-    return missing
+    chains = Chains(world)
+    missing = _Blame(world, chains)
+    for name in first:
+        if name in world.failed:
+            fault = _conflict(world, chains, name, list(first[name]))
+            missing.add(replace(fault, text=f"{fault.text}; an older version was tried: {world.failed[name]}"))
+    if not missing.reasons:
+        for name, reason in world.failed.items():
+            for want in list(world.wants.get(name, {}).values()):
+                missing.add(Fault(name, (want,), reason))
+    return missing.told()
 
 
-def _is_hopeless(world: World, name: NormalizedName) -> bool:
-    """Whether some single want of the project can be met by nothing, whatever the others say."""
-    wants = list(world.wants.get(name, {}).values())
-    return any(
-        want.requirement.url or next(world.matching(name, [want.requirement.specifier]), None) is None for want in wants
-    )
+class _Blame:
+    """What is told of each declared requirement."""
+
+    def __init__(self, world: World, chains: Chains) -> None:
+        self._world = world
+        self._chains = chains
+        self.reasons: dict[str, dict[str, str]] = {}
+
+    def add(self, fault: Fault, before: str = "; ") -> None:
+        for want in fault.wants:
+            chains = self._chains.of(want)
+            # Who takes other versions too would have had no fault, had not somebody else bound them to this one.
+            for chain in [chain for chain in chains if self._chains.is_certain(chain)] or chains:
+                way = f" ({chain})" if len(chain.wants) > 1 and not fault.conflict else ""
+                # Several ways to one fault are one fault; the first way stands for all.
+                self.reasons.setdefault(chain.declared, {}).setdefault(fault.text, f"{before}{fault.text}{way}")
+
+    def told(self) -> dict[str, str]:
+        """In the order of the declaration; versions, specifiers and reasons may be a stranger's words."""
+        declared = [str(requirement) for requirement in self._world.question.requirements]
+        if not self.reasons:
+            return dict.fromkeys(declared, "these requirements cannot be met together")
+        return {name: _joined(self.reasons[name]) for name in declared if name in self.reasons}
 
 
-def blame(world: World, missing: dict[str, str], projects: Iterable[NormalizedName], text: str) -> None:
-    text = harmless(text)  # versions, specifiers and reasons may be a stranger's words
-    for project in dict.fromkeys(projects):
-        for root, path in chains(world, project):
-            way = f" ({' -> '.join(path)})" if len(path) > 1 else ""
-            before = missing.get(root.declared)
-            missing[root.declared] = f"{before}; {text}" if before and text not in before else text + way
+def _joined(reasons: Mapping[str, str]) -> str:
+    text = "".join(list(reasons.values())[:SHOWN]).removeprefix("; ")
+    more = f"; and {count(len(reasons) - SHOWN, 'more reason')}" if len(reasons) > SHOWN else ""
+    return harmless(text + more)
 
 
-def chains(world: World, project: NormalizedName) -> list[tuple[Want, list[str]]]:
-    """For each declared requirement that leads to the project, one shortest path of names."""
-    found: dict[str, tuple[Want, list[str]]] = {}
-    seen = {project}
-    level: list[tuple[NormalizedName, list[str]]] = [(project, [str(project)])]
-    while level:
-        following = []
-        for name, path in level:
-            for want in world.wants.get(name, {}).values():
-                if want.parent is None:
-                    found.setdefault(want.declared, (want, path))
-                elif want.parent.project not in seen:
-                    seen.add(want.parent.project)
-                    following.append((want.parent.project, [str(want.parent), *path]))
-        level = following
-    return list(found.values())
+def _by_project(wants: Iterable[Want]) -> dict[NormalizedName, list[Want]]:
+    found: dict[NormalizedName, list[Want]] = {}
+    for want in wants:
+        found.setdefault(want.project, []).append(want)
+    return found
 
 
-def nothing_serves(world: World, name: NormalizedName) -> str:
-    """Why no candidate of a project meets what is wanted of it."""
-    wants = list(world.wants.get(name, {}).values())
-    urls = [want for want in wants if want.requirement.url]
-    if urls:
-        return f"{name} is wanted from a URL by {urls[0].parent}; nothing but that URL would do"
-    shelf, profile = world.shelf(name), world.question.profile
-    withheld = world.source.withheld(name)
+def _faults(world: World, chains: Chains, wants: Mapping[NormalizedName, Sequence[Want]]) -> Iterator[Fault]:
+    """The wants that nothing meets, whatever the others say; where there are none, the conflict of a project."""
+    for name, of_project in wants.items():
+        hopeless = [want for want in of_project if not _serves(world, [want])]
+        for want in hopeless:
+            yield Fault(name, (want,), nothing_serves(world, want))
+        if not hopeless and not _serves(world, of_project):
+            yield _conflict(world, chains, name, list(of_project))
+
+
+def _is_certain(chains: Chains, fault: Fault) -> bool:
+    return all(any(chains.is_certain(chain) for chain in chains.of(want)) for want in fault.wants)
+
+
+def _serves(world: World, wants: Sequence[Want]) -> bool:
+    """Whether one candidate could meet all these wants of a project."""
+    if any(want.requirement.url for want in wants):
+        return False
+    specifiers = {str(want.requirement.specifier): want.requirement.specifier for want in wants}
+    return next(world.conceivable(wants[0].project, specifiers.values()), None) is not None
+
+
+def nothing_serves(world: World, want: Want) -> str:
+    """Why no candidate meets a want."""
+    name = want.project
+    if want.requirement.url:
+        return f"{name} is wanted from a URL by {want.parent}; nothing but that URL would do"
+    shelf, withheld = world.shelf(name), world.source.withheld(name)
     if not shelf.best_first and not any(shelf.rejected.values()):
         return f"{name}: {withheld or f'nothing of that name {world.source.where}'}"
-    combined = world.constraint(name)
-    for want in wants:
-        combined &= want.requirement.specifier
-    reasons = []
-    needs_python = _within(shelf.rejected["python"], combined)
-    if needs_python:
-        newest = max(needs_python, key=lambda c: c.version)
-        reasons.append(f"{newest} needs Python {newest.requires_python}, this is {profile.python_version}")
-    if tagged := _within(shelf.rejected["tags"], combined):
-        reasons.append(f"no wheel of {_versions(tagged)} fits this platform and no sdist is there")
-    if binary := _within(shelf.rejected["binary"], combined):
-        reasons.append(f"{_versions(binary)} only as wheels, which no_binary excludes")
-    reasons += list(world.unusable.get(name, {}).values())[:SHOWN]
+    reasons = list(_rejections(world, name, world.constraint(name) & want.requirement.specifier))
     if not reasons:
-        there = _versions([*shelf.best_first, *shelf.rejected["python"]]) or "none that fits"
-        asked = ", ".join(str(want) for want in wants[:SHOWN])
-        limit = f", constraint {world.constraint(name)}" if world.constraint(name) else ""
-        reasons.append(f"there is {there}, wanted is {asked}{limit}")
+        limit = f" and constraint {name}{world.constraint(name)}" if world.constraint(name) else ""
+        asked = f"{want.written}{'' if want.parent else ' (declared)'}{limit}"
+        reasons = [f"there is {_there(world, name)}, wanted is {asked}"]
     return f"{name}: " + "; ".join([*reasons, *([withheld] if withheld else [])])
 
 
-def conflict(world: World, causes: Sequence[Want]) -> str:
-    """The wants that cannot be met together, each with who has it."""
-    # Dozens of releases want the same; the first of them stands for all.
-    unique = list({str(want.requirement): str(want) for want in reversed(causes)}.values())[::-1]
-    constraints = {want.project: world.constraint(want.project) for want in causes}
-    unique += [f"constraint {name}{specifier}" for name, specifier in constraints.items() if specifier]
-    return "conflict: " + " against ".join(unique[:SHOWN])
+def _rejections(world: World, name: NormalizedName, specifier: SpecifierSet) -> Iterator[str]:
+    """Why candidates within the specifier are none, each kind of reason once."""
+    shelf, profile = world.shelf(name), world.question.profile
+    if needs_python := _within(shelf.rejected["python"], specifier):
+        newest = max(needs_python, key=lambda candidate: candidate.version)
+        yield f"{newest} needs Python {newest.requires_python}, this is {profile.python_version}"
+    if tagged := _within(shelf.rejected["tags"], specifier):
+        newest = max(tagged, key=lambda candidate: candidate.version)
+        there = "-".join(newest.filename.removesuffix(".whl").rsplit("-", 3)[1:])
+        yield (
+            f"no wheel of {_versions(tagged)} fits this platform and no sdist is there "
+            f"({newest} is for {there}, this is {profile.tags[0]})"
+        )
+    if binary := _within(shelf.rejected["binary"], specifier):
+        yield f"{_versions(binary)} only as wheels, which no_binary excludes"
+    yanked = [candidate for candidate in _within(shelf.best_first, specifier) if candidate.yanked is not None]
+    if yanked:
+        yield f"{_versions(yanked)} was yanked, and serves only who pins it with =="
+    yield from list(world.unusable.get(name, {}).values())[:SHOWN]
+
+
+def _conflict(world: World, chains: Chains, name: NormalizedName, wants: list[Want]) -> Fault:
+    """The wants of a project that cannot be met together, as few of them as tell it, each with who has it."""
+    parties = _parties(world, wants)
+    sides = [next((str(chain) for chain in chains.of(want)), str(want)) for want in parties]
+    if world.constraint(name):
+        sides.append(f"constraint {name}{world.constraint(name)}")
+    told = f"conflict: {' against '.join(sides[:SHOWN])}" if len(sides) > 1 else f"{name}: wanted is {sides[0]}"
+    text = f"{told}; of {name} there is {_there(world, name)}"
+    return Fault(name, tuple(parties), text, conflict=True)
+
+
+def _parties(world: World, wants: list[Want]) -> list[Want]:
+    """Without those that would leave a conflict if they were not there."""
+    unique = {str(want.requirement.specifier): want for want in reversed(wants) if want.requirement.specifier}
+    parties = list(reversed(unique.values()))
+    for want in list(reversed(parties)):
+        rest = [one for one in parties if one is not want]
+        if rest and not _serves(world, rest):
+            parties = rest
+    return parties or wants
+
+
+def _there(world: World, name: NormalizedName) -> str:
+    shelf = world.shelf(name)
+    return _versions([*shelf.best_first, *shelf.rejected["python"]]) or "none that fits"
 
 
 def _within(candidates: Iterable[Candidate], specifier: SpecifierSet) -> list[Candidate]:
-    return [c for c in candidates if specifier.contains(c.version, prereleases=True)]
+    return [candidate for candidate in candidates if within(specifier, candidate.version)]
 
 
 def _versions(candidates: Iterable[Candidate]) -> str:

@@ -56,18 +56,19 @@ def resolve(question: Question, source: Source) -> Answer:
     source.prefetch(dict.fromkeys(root.project for root in roots), ())
     absent = [root.project for root in roots if world.likely(root.project, [root.requirement.specifier]) is None]
     if absent:
-        return Answer(missing=explain.failure(world, absent, []))
-    unhappy: list[NormalizedName] = []
+        return Answer(missing=explain.failure(world, world.wants_of(absent)))
+    first: Mapping[NormalizedName, Sequence[Want]] = {}
     try:
         closure, absent, unhappy = _optimistic(world, roots)
         if closure is None:
+            first = world.wants_of([*absent, *unhappy])
             closure = _search(world, roots)
     except ResolutionImpossible as impossible:
         causes = [cause.requirement.want for cause in impossible.causes if cause.requirement.want]
-        return Answer(missing=explain.failure(world, absent, causes), warnings=tuple(world.warnings))
+        return Answer(missing=explain.failure(world, first, causes), warnings=tuple(world.warnings))
     except BuildError:
         # What did not build is the reason, unless it was an old version, tried only because others cannot agree.
-        return Answer(missing=explain.failed_builds(world, unhappy), warnings=tuple(world.warnings))
+        return Answer(missing=explain.failed_builds(world, first), warnings=tuple(world.warnings))
     wanted = {name: tuple(dict.fromkeys(map(str, wants))) for name, wants in world.trace(closure).items()}
     kept = {name: closure[name] for name in wanted}
     return Answer(closure=kept, wanted_by=wanted, warnings=tuple(world.warnings))

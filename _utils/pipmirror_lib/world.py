@@ -61,9 +61,13 @@ class Want:
         extras = self.requirement.extras
         return tuple(sorted(map(canonical, extras))) if extras else ()
 
+    @property
+    def written(self) -> str:
+        """The requirement without its marker, which held, or nobody would want it."""
+        return without_marker(self.reference or self.requirement)
+
     def __str__(self) -> str:
-        text = without_marker(self.reference or self.requirement)
-        return f"{text} ({'wanted by ' + str(self.parent) if self.parent else 'declared'})"
+        return f"{self.written} ({'wanted by ' + str(self.parent) if self.parent else 'declared'})"
 
 
 class World:
@@ -128,6 +132,10 @@ class World:
         self._met.clear()
         return self._wants
 
+    def wants_of(self, projects: Iterable[NormalizedName]) -> dict[NormalizedName, list[Want]]:
+        """What is wanted of them, as far as it was looked at until now."""
+        return {name: list(self.wants.get(name, {}).values()) for name in dict.fromkeys(projects)}
+
     def shelf(self, project: NormalizedName) -> Shelf:
         if project not in self._shelves:
             served = self._served.get(project)
@@ -153,6 +161,10 @@ class World:
     def likely(self, project: NormalizedName, specifiers: Iterable[SpecifierSet]) -> Candidate | None:
         """The candidate that will probably be chosen, told from the page alone."""
         return next(iter(self._fitting(project, specifiers)), None)
+
+    def conceivable(self, project: NormalizedName, specifiers: Iterable[SpecifierSet]) -> Iterator[Candidate]:
+        """Candidates within all specifiers that are not known to be unusable; nothing is read or built for that."""
+        return (c for c in self._fitting(project, specifiers) if self._metadata.get(c, True) is not None)
 
     def _fitting(self, project: NormalizedName, specifiers: Iterable[SpecifierSet]) -> Iterable[Candidate]:
         preferred = self.question.preferred.get(project)
@@ -201,6 +213,12 @@ class World:
             self._met += wants
             self._dependencies[key] = wants
         return self._dependencies[key]
+
+    def drawn(self) -> Iterator[tuple[Candidate, str, Want]]:
+        """Every want that was looked at, with the candidate and the extra that it comes from."""
+        for (candidate, extra), wants in self._dependencies.items():
+            for want in wants:
+                yield candidate, extra, want
 
     def trace(self, closure: Mapping[NormalizedName, Candidate]) -> dict[NormalizedName, list[Want]]:
         """For each project of a closure, every want that the closure meets with it."""

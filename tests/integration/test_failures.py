@@ -40,7 +40,7 @@ HOPELESS: dict[str, tuple[list[str], list[str]]] = {
     "another Python": (["tomorrow"], ["tomorrow", "needs Python >=3.99", "this is 3.11"]),
     "another system": (["elsewhere"], ["elsewhere", "no wheel of 1.0 fits this platform"]),
     "conflict": (["alpha", "beta<1"], ["beta<1", "there is 2.0, 1.0"]),
-    "conflict among dependencies": (["old", "new"], ["conflict", "beta<2 (wanted by old 1.0)", "beta>=2"]),
+    "conflict among dependencies": (["old", "new"], ["conflict", "old 1.0 -> beta<2", "new 1.0 -> beta>=2"]),
 }
 
 
