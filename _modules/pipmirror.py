@@ -193,9 +193,42 @@ def plan(mirror=None, platform=None, resolve=False, **settings):
     resolve : False
         True asks the package index as well, and adds ``lock``: exactly the files that would come, with sizes (bytes).
 
-    For ``mirror``, ``platform``, ``settings`` and what is raised see ``pipmirror.sync``. Returns ``{platforms: {NAME:
-    {satisfied, missing: {REQUIREMENT: reason}, orphans: [FILE], closure: [FILE], due: [what else there is to do],
-    nothing_to_do, ...}}}``.
+    For ``mirror``, ``platform``, ``settings`` and what is raised see ``pipmirror.sync``.
+
+    Returns ``{platforms: {NAME: {...}}}`` with, for each platform:
+
+    satisfied
+        Whether every set is installable from what lies there (bool).
+
+    nothing_to_do
+        Whether a sync would find nothing at all to do (bool).
+
+    missing
+        ``{REQUIREMENT: reason}``, for each declared requirement that is not met. A reason ends with the chain that
+        leads to the fault: ``(app 1.0 -> lib 2.0 -> dep>=3)`` says that app 1.0 wants what lib 2.0 meets, which
+        wants dep>=3.
+
+    closure
+        The wheels (file names, sorted) that the sets need.
+
+    orphans
+        The wheels (file names, sorted) that no set needs; none while a set is not satisfied, since nobody can say.
+
+    unrecorded, vanished
+        Wheels (file names, sorted) that somebody put there, or took away.
+
+    broken
+        ``{FILE: reason}`` of wheels that pip could not use; a sync sets them aside.
+
+    warnings
+        What to know without having to act (list of str).
+
+    due
+        What else a sync would do (list of str).
+
+    lock
+        With ``resolve`` only: ``{files: {FILE: {project, version, sha256, size, upload_time, kind}}, bytes, missing,
+        undecided: {FILE: why only a build could tell}, warnings}``, or ``{error}``.
 
     CLI Example:
 
@@ -215,6 +248,36 @@ def status(mirror=None, platform=None, **settings):
 
     For ``mirror``, ``platform``, ``settings`` and what is raised see ``pipmirror.sync``.
 
+    Returns ``{NAME: {...}}`` with, for each platform:
+
+    satisfied, missing, due
+        As in ``pipmirror.plan``.
+
+    wheels, bytes, built_here
+        How many wheels there are, how large they are together, and how many of them were built here (int).
+
+    orphans, orphan_bytes
+        How many wheels no set needs, and how large they are together (int).
+
+    yanked
+        ``{FILE: reason}`` of wheels that their authors have withdrawn from use since; the reason may be empty.
+
+    withdrawn
+        Wheels (file names, sorted) that the index does not offer any more.
+
+    last_sync, last_look
+        When everything was satisfied by a sync, and when the index was asked (UTC, ISO 8601; empty: never).
+
+    image, image_source, image_made, image_age
+        The builder image: its ID, where its base came from, when it was made (UTC; empty: never), how many seconds
+        ago (int, or None).
+
+    verified
+        ``{SET: {installed, ran, pip}}`` as ``pipmirror.verify`` has shown of exactly what is there now.
+
+    python, pip
+        The target's versions (str; empty where the platform was never profiled).
+
     CLI Example:
 
     .. code-block:: bash
@@ -228,9 +291,34 @@ def status(mirror=None, platform=None, **settings):
 
 def wheels(mirror=None, platform=None, **settings):
     """
-    List the wheels of each platform with sha256, size (bytes), origin and who wants them.
+    List the wheels of each platform with sha256, size, tags, origin and who wants them.
 
     For ``mirror``, ``platform``, ``settings`` and what is raised see ``pipmirror.sync``.
+
+    Returns ``{NAME: {FILE: {...}}}``, sorted by file name, with for each recorded wheel:
+
+    project, version, tags
+        What its name says (str, str, sorted list of str).
+
+    sha256, size, requires_python, metadata_sha256
+        What the wheel is: the size in bytes, ``requires_python`` None where it does not say.
+
+    origin
+        ``index``, ``built`` (here, from an sdist) or ``adopted`` (it lay there).
+
+    url, upload_time, admitted
+        Where it came from, when it was uploaded there, and when it came in here; empty where unknown.
+
+    source
+        Of what it was built: ``{filename, sha256, url}``, or None. A wheel that was built also has
+        ``build_requires: [{filename, sha256}]`` and ``log`` (a file name).
+
+    yanked, withdrawn
+        The reason (str, may be empty) why its authors have withdrawn it from use, or None; whether the index does
+        not offer it any more (bool).
+
+    wanted_by
+        Who wants it (list of str, ``REQUIREMENT (declared)`` first); empty for an orphan.
 
     CLI Example:
 
@@ -241,6 +329,67 @@ def wheels(mirror=None, platform=None, **settings):
     from pipmirror_lib import reports
 
     return _ask(reports.wheels, mirror, platform, settings)
+
+
+def why(project, mirror=None, platform=None, **settings):
+    """
+    Tell why a project is mirrored: every chain from a declared requirement to it, on each platform.
+
+    project
+        Its name (str), or the file name of one of its wheels.
+
+    For ``mirror``, ``platform``, ``settings`` and what is raised see ``pipmirror.sync``; it is an error as well if
+    nobody wants the project and none of its wheels lies there, and the error names those with similar names. Only the
+    directory is asked, no index and no container.
+
+    Returns ``{NAME: {...}}`` with, for each platform:
+
+    project
+        Its name, normalized (str).
+
+    sets
+        ``{SET: {satisfied, file, chains, more, missing}}`` for each requirement set that leads to the project:
+        the ``file`` that serves it (str; None while the set is not satisfied), ``chains`` of requirements as they are
+        written, each a list from a declared one to one of the project, the shortest first; ``more`` (bool) tells
+        that there are more than these 1000; ``missing: {REQUIREMENT: reason}`` as in ``pipmirror.plan``, for the
+        declared requirements that the chains begin with. Of a set that is not satisfied, the chains are those
+        of the best wheels there.
+
+    files
+        ``{FILE: {version, size, origin}}`` of the project's wheels that lie there; ``origin`` is empty where a wheel
+        is not recorded yet.
+
+    broken
+        ``{FILE: reason}`` of its wheels that pip could not use.
+
+    orphans
+        Its wheels (file names, sorted) that no set needs.
+
+    undecided
+        Sets that are not satisfied (sorted as declared); while there are any, nobody can say what is an orphan.
+
+    not_here
+        Declared requirements of the project whose markers do not hold on this platform.
+
+    similar
+        Known projects of similar names, if this one is not known.
+
+    note
+        Why nothing more can be told of the platform; empty mostly.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call pipmirror.why jinja2
+        salt-call pipmirror.why jinja2-3.1.6-py3-none-any.whl platform=debian-bookworm
+    """
+    from pipmirror_lib import why as library
+
+    answers = _ask(library.why, mirror, platform, settings, project=str(project))
+    with _errors():
+        library.check_known(str(project), answers)
+    return answers
 
 
 def platforms(mirror=None, **settings):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pipmirror_lib import local, plan, references
-from pipmirror_lib.mirror import PRIVATE, PlatformDirectory, known_downloads, metadata_cache, using_downloads
+from pipmirror_lib.mirror import PRIVATE, PlatformDirectory, Record, known_downloads, metadata_cache, using_downloads
 from pipmirror_lib.settings import Mirror, Platform
 from pipmirror_lib.verdict import PlatformPlan
 from pipmirror_lib.wheels import parse_name
@@ -56,7 +57,7 @@ def _plan(made: PlatformPlan) -> Report:
         "closure": list(made.closure),
         "unrecorded": list(made.unrecorded),
         "vanished": list(made.vanished),
-        "broken": dict(made.broken),
+        "broken": dict(sorted(made.broken.items())),
         "warnings": list(made.warnings),
         "due": list(made.due),
     }
@@ -133,15 +134,26 @@ def _status(mirror: Mirror, platform: Platform) -> Report:
         "built_here": sum(1 for record in wheels.values() if record["origin"] == "built"),
         "orphans": len(made.orphans),
         "orphan_bytes": sum(sizes.get(filename, 0) for filename in made.orphans),
+        "yanked": {
+            name: record["yanked"] for name, record in sorted(wheels.items()) if record.get("yanked") is not None
+        },
+        "withdrawn": sorted(name for name, record in wheels.items() if record.get("withdrawn")),
         "last_sync": state.get("synced", ""),
         "last_look": state.get("looked", ""),
         "image": state.get("image", ""),
         "image_source": state.get("image_source", ""),
         "image_made": state.get("prepared", ""),
+        "image_age": _age(state.get("prepared", "")),
         "verified": plan.proofs(state, plan.proof_key(mirror, platform, directory, state, made)),
         "python": str(profile.python_version) if profile else "",
         "pip": profile.pip_version if profile else "",
     }
+
+
+def _age(stamp: str) -> int | None:
+    """Whole seconds since a time stamp; None where there is none."""
+    seconds = plan.age(stamp)
+    return None if math.isinf(seconds) else int(seconds)
 
 
 def wheels(mirror: Mirror, name: str | None) -> dict[str, dict[str, Report]]:
@@ -151,15 +163,24 @@ def wheels(mirror: Mirror, name: str | None) -> dict[str, dict[str, Report]]:
         directory = PlatformDirectory.of(mirror, platform.name)
         needed = plan.make(mirror, platform, directory).wanted_by
         found[platform.name] = {
-            filename: {
-                **record,
-                "project": parse_name(filename).project,
-                "version": str(parse_name(filename).version),
-                "wanted_by": list(needed.get(filename, ())),
-            }
+            filename: _wheel(filename, record, needed.get(filename, ()))
             for filename, record in sorted(directory.manifest()["wheels"].items())
         }
     return found
+
+
+def _wheel(filename: str, record: Record, wanted_by: Iterable[str]) -> Report:
+    """Everything that the manifest says of a wheel, and the same keys for every wheel."""
+    name = parse_name(filename)
+    absent = {"url": "", "upload_time": "", "source": None, "direct": [], "yanked": None, "withdrawn": False}
+    return {
+        **absent,
+        **record,
+        "project": str(name.project),
+        "version": str(name.version),
+        "tags": sorted(map(str, name.tags)),
+        "wanted_by": sorted(wanted_by, key=lambda who: (not who.endswith(" (declared)"), who)),
+    }
 
 
 def drift(mirror: Mirror, name: str | None) -> dict[str, dict[str, list[str]]]:
