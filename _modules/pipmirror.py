@@ -31,7 +31,37 @@ log = logging.getLogger(__name__)
 
 __virtualname__ = "pipmirror"
 
+# Filled in where our outputter is at hand; Salt reads it under this name.
+__outputter__ = {}
+READABLE = ("sync", "prepare", "verify", "publish", "plan", "status", "wheels", "why", "platforms", "faults")
+
 REQUIRED = ("docker", "installer", "packaging", "requests", "resolvelib")
+
+
+class _Outputter(str):
+    """
+    ``nested`` to whoever reads it, ours to the outputters of this process.
+
+    What ``salt-call`` shows also travels to the master, and stays in its job cache with the outputter's name. A master
+    that was never told of ours would complain whenever somebody looks at the job. Salt finds an outputter by the name
+    and what it appends to it; should that change, we are ``nested`` here as well.
+    """
+
+    __slots__ = ()
+
+    def __add__(self, suffix):
+        return f"{__virtualname__}{suffix}"
+
+
+def __init__(opts):
+    """
+    Have ``salt-call`` show what we return with our outputter, where it finds it.
+    """
+    if opts.get("__cli") == "salt-call" and str(opts.get("fun", "")).startswith(f"{__virtualname__}."):
+        import salt.loader
+
+        if __virtualname__ in salt.loader.outputters(opts):
+            __outputter__.update(dict.fromkeys(READABLE, _Outputter("nested")))
 
 
 def __virtual__():

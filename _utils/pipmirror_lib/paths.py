@@ -22,9 +22,13 @@ _Node = tuple[NormalizedName, str]  # a project's base (''), or one of its extra
 
 @dataclass(frozen=True, order=True)
 class _Way:
-    """Wants, each had by what meets the one before; ordered by how long the way will be at least."""
+    """Wants, each had by what meets the one before.
+
+    In the order in which ways are followed: by how long they will be at least, the most advanced first.
+    """
 
     length: int
+    lacking: int
     number: int
     wants: tuple[Want, ...] = field(compare=False)
     # Where it goes on; None when it has arrived.
@@ -59,7 +63,12 @@ class Graph:
             matching = () if want.requirement.url else self._world.matching(want.project, [want.requirement.specifier])
             self._chosen[want.project] = next(iter(matching), None)
         candidate = self._chosen[want.project]
-        return self._world.dependencies(candidate, extra) if candidate else ()
+        if candidate is None:
+            return ()
+        wants = self._world.dependencies(candidate, extra)
+        # Whatever the base wants, each extra wants as well; one way to it is enough.
+        base = {str(one.requirement) for one in self._world.dependencies(candidate)} if extra else ()
+        return tuple(one for one in wants if str(one.requirement) not in base)
 
     def chains(self, project: NormalizedName) -> tuple[list[list[str]], bool]:
         """(chains of requirements from a declared one to one of the project, whether there are more of them)."""
@@ -84,12 +93,13 @@ class Graph:
         def continued(want: Want, before: tuple[Want, ...], passed: frozenset[_Node]) -> Iterator[_Way]:
             wants = (*before, want)
             if want.project == project:
-                yield _Way(len(wants), next(numbers), wants, None, passed)
+                yield _Way(len(wants), 0, next(numbers), wants, None, passed)
                 return
             nodes = _nodes(want)
             for node in nodes:
                 if node in distances and node not in passed:
-                    yield _Way(len(wants) + distances[node], next(numbers), wants, node, passed.union(nodes))
+                    lacking = distances[node]
+                    yield _Way(len(wants) + lacking, lacking, next(numbers), wants, node, passed.union(nodes))
 
         heap = [way for root in self._roots for way in continued(root, (), frozenset())]
         heapq.heapify(heap)

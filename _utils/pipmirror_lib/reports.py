@@ -133,7 +133,7 @@ def _status(mirror: Mirror, platform: Platform) -> Report:
         "bytes": sum(sizes.values()),
         "built_here": sum(1 for record in wheels.values() if record["origin"] == "built"),
         "orphans": len(made.orphans),
-        "orphan_bytes": sum(sizes.get(filename, 0) for filename in made.orphans),
+        "orphan_bytes": sum(sizes.get(name) or _size(directory.public / name) for name in made.orphans),
         "yanked": {
             name: record["yanked"] for name, record in sorted(wheels.items()) if record.get("yanked") is not None
         },
@@ -148,6 +148,14 @@ def _status(mirror: Mirror, platform: Platform) -> Report:
         "python": str(profile.python_version) if profile else "",
         "pip": profile.pip_version if profile else "",
     }
+
+
+def _size(path: Path) -> int:
+    """Of a wheel that nobody has recorded yet."""
+    try:
+        return path.stat().st_size
+    except OSError:  # gone since the plan was made
+        return 0
 
 
 def _age(stamp: str) -> int | None:

@@ -57,7 +57,7 @@ def _why(mirror: Mirror, platform: Platform, project: NormalizedName) -> Report:
     records = directory.manifest()["wheels"]
     source = local.scan(directory.public, directory.scan_cache, records)
     profile = directory.profile()
-    names = set(source.by_project)
+    names = {*source.by_project, *(canonicalize_name(r.name) for s in platform.sets for r in s.requirements)}
     direct = references.known(records, source.files)
     sets: dict[str, Report] = {}
     undecided = []

@@ -1,0 +1,384 @@
+"""
+What ``pipmirror`` functions return, for people; anything else is left to Salt's ``nested`` outputter.
+
+``salt-call`` uses this by itself wherever it is synced (``saltutil.sync_all``, or ``-m``). On a master's command line
+it can be asked for with ``--out=pipmirror``, once ``salt-run saltutil.sync_output`` has brought it there.
+``--out=json`` has everything, unshortened.
+"""
+
+import re
+import shutil
+import sys
+import textwrap
+from datetime import datetime, timezone
+
+import salt.utils.color
+
+# Longer lists are for programs.
+SHOWN = 10
+LONG = 200
+MORE = "(--out=json has all)"
+# What could steer a terminal or forge a line; file names and reasons may be strangers' words.
+_CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+
+
+def output(ret, **_):
+    """
+    Show the answers of ``pipmirror`` functions, by minion.
+    """
+    show = SHOWS.get(str(__opts__.get("fun", "")).removeprefix("pipmirror."))
+    colors = salt.utils.color.get_colors(__opts__.get("color"), __opts__.get("color_theme"))
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    parts = []
+    for minion, answer in ret.items():
+        if show is None or not isinstance(answer, (dict, list)):
+            parts.append(__salt__["nested"]({minion: answer}))
+            continue
+        page = Page(colors, width)
+        show(page, answer)
+        if minion != "local" or len(ret) > 1:
+            page.lines.insert(0, page.paint("CYAN", f"{minion}:"))
+        parts.append("\n".join(page.lines))
+    return "\n".join(parts)
+
+
+class Page:
+    """
+    Lines in the making: colours where the terminal has them, wrapped to its width (0: not at all).
+    """
+
+    def __init__(self, colors, width):
+        self.lines = []
+        self._colors = colors
+        self._width = width
+
+    def paint(self, color, text):
+        return f"{self._colors[color]}{text}{self._colors['ENDC']}" if self._colors.get(color) else text
+
+    def title(self, name, text, color):
+        self.lines.append(self.paint(color, clean(f"{name}: {text}")))
+
+    def say(self, text, indent=2, color=""):
+        """A paragraph; what does not fit into a line goes on a little further in."""
+        for line in clean(text).splitlines() or [""]:
+            wrapped = [line]
+            if self._width > 2 * indent + 20:
+                wrapped = textwrap.wrap(
+                    line,
+                    self._width - indent,
+                    subsequent_indent="    ",
+                    break_long_words=False,
+                    break_on_hyphens=False,
+                )
+            self.lines += [" " * indent + self.paint(color, part) for part in wrapped]
+
+    def items(self, label, lines, indent=2, color="", shown=SHOWN):
+        """A heading and what stands under it, shortened; nothing where there is nothing."""
+        lines = list(lines)
+        if not lines:
+            return
+        self.say(f"{label}:", indent, color)
+        for line in lines[:shown]:
+            self.say(line, indent + 2)
+        if len(lines) > shown:
+            self.say(f"... and {len(lines) - shown} more {MORE}", indent + 2)
+
+    def facts(self, told):
+        """Labels in one column, what is to say of them in the next."""
+        wide = max(map(len, told), default=0)
+        for label, text in told.items():
+            self.say(f"{label:<{wide}}  {text}")
+
+    def table(self, rows, shown=LONG, indent=4):
+        """Columns as wide as their widest cell, the first to the right: a size; the last is as long as it is."""
+        rows = [[clean(cell) for cell in row] for row in rows]
+        widths = [max(map(len, column)) for column in zip(*rows[:shown], strict=True)]
+        for first, *middle, last in rows[:shown]:
+            cells = [cell.ljust(wide) for cell, wide in zip(middle, widths[1:], strict=False)]
+            self.lines.append(" " * indent + "  ".join([first.rjust(widths[0]), *cells, last]))
+        if len(rows) > shown:
+            self.say(f"... and {len(rows) - shown} more {MORE}", indent)
+
+
+# -- what is said -------------------------------------------------------------------------------------------
+
+
+def clean(text):
+    return _CONTROL.sub("", str(text))
+
+
+def count(number, noun):
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def size(number):
+    """
+    ``13.8 kB``; decimal, as package indexes and disks have it.
+    """
+    if number is None:
+        return "unknown"
+    if number < 1000:
+        return f"{number} B"
+    for unit in ("kB", "MB", "GB", "TB"):
+        number /= 1000
+        if number < 999.95 or unit == "TB":
+            return f"{number:.1f} {unit}"
+    return ""
+
+
+def span(seconds):
+    """
+    ``3 days``: the largest unit of which there are at least two.
+    """
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= 2 * length:
+            return count(int(seconds // length), unit)
+    return count(max(int(seconds), 0), "second")
+
+
+def when(stamp):
+    """
+    ``2026-11-22 17:53 UTC (3 hours ago)``, of a time stamp in ISO 8601.
+    """
+    try:
+        then = datetime.fromisoformat(stamp.replace("Z", "+00:00")).astimezone(timezone.utc)
+    except ValueError:
+        return stamp or "never"
+    seconds = (datetime.now(timezone.utc) - then).total_seconds()
+    return f"{then:%Y-%m-%d %H:%M} UTC ({span(seconds)} ago)"
+
+
+def some(names, shown=2):
+    names = list(names)
+    return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
+
+
+def pairs(reasons):
+    """
+    A line for each requirement or file and its reason, which may name it already.
+    """
+    return [text if text.startswith((f"{key}: ", f"{key} ")) else f"{key}: {text}" for key, text in reasons.items()]
+
+
+def proofs(verified):
+    """
+    What a verification has shown, a line for each set.
+    """
+    for name, shown in verified.items():
+        silent = [project for project, ran in shown["ran"].items() if not ran["ok"]]
+        failed = f", but {some(silent)} did not start" if silent else ""
+        yield f"{name}: {count(shown['installed'], 'wheel')} installed without network{failed}"
+
+
+def needs(wheel):
+    """
+    Who needs a wheel, by name; ``-`` for nobody, or nobody that is known while something is missing.
+    """
+    found = (re.fullmatch(r".* \((?:wanted by )?(.*)\)", who) for who in wheel["wanted_by"])
+    return some(dict.fromkeys(who[1] for who in found if who)) or "-"
+
+
+def came(wheel):
+    """
+    What a wheel that came in is, and which versions lay there before.
+    """
+    before = f" (beside {some(wheel['old'])})" if wheel["old"] else ""
+    return f"{wheel['project']} {wheel['version']}{before}"
+
+
+def verdict(page, name, answer, satisfied):
+    """
+    The heading of a platform.
+    """
+    number = len(answer["missing"])
+    if answer["satisfied"]:
+        page.title(name, satisfied, "GREEN")
+    else:
+        page.title(name, f"{count(number, 'requirement')} {'is' if number == 1 else 'are'} not met", "LIGHT_RED")
+
+
+# -- what each function returns -----------------------------------------------------------------------------
+
+
+def plan(page, answer):
+    for name, one in answer["platforms"].items():
+        work = "nothing to do" if one["nothing_to_do"] else "but there is something to do"
+        verdict(page, name, one, f"satisfied by {count(len(one['closure']), 'wheel')}, {work}")
+        page.items("not met", pairs(one["missing"]), shown=LONG)
+        page.items("to do", one["due"])
+        page.items("to be recorded", one["unrecorded"])
+        page.items("recorded, but gone", one["vanished"])
+        page.items("orphans, which no set needs", one["orphans"])
+        page.items("warnings", one["warnings"], color="YELLOW")
+        if "lock" in one:
+            lock(page, one["lock"])
+
+
+def lock(page, coming):
+    """
+    What the index was asked for, by ``resolve=True``.
+    """
+    if "error" in coming:
+        page.say(f"from the index: {coming['error']}", color="YELLOW")
+        return
+    files = coming["files"]
+    total = f"{count(len(files), 'file')}, {size(coming['bytes'])}" if files else "nothing"
+    page.say(f"would come from the index: {total}")
+    page.table([[size(file["size"]), file["kind"], name] for name, file in files.items()])
+    page.items("not to be had", pairs(coming["missing"]), color="LIGHT_RED", shown=LONG)
+    page.items("only a build could tell", pairs(coming["undecided"]))
+    page.items("warnings", coming["warnings"], color="YELLOW")
+
+
+def status(page, answer):
+    for name, one in answer.items():
+        verdict(page, name, one, "satisfied")
+        base = f"; base image: {one['image_source']}" if one["image_source"] else ""
+        orphans = "none" if one["satisfied"] else "nobody can say while something is missing"
+        if one["orphans"]:
+            orphans = f"{one['orphans']}, {size(one['orphan_bytes'])}"
+        page.facts(
+            {
+                "wheels": f"{one['wheels']}, {size(one['bytes'])}; {one['built_here']} of them built here",
+                "orphans": orphans,
+                "target": f"Python {one['python']}, pip {one['pip']}" if one["python"] else "never profiled",
+                "last sync": when(one["last_sync"]),
+                "last look": when(one["last_look"]),
+                "image": when(one["image_made"]) + base,
+                "verified": "; ".join(proofs(one["verified"])) or "no",
+            }
+        )
+        page.items("not met", pairs(one["missing"]), shown=LONG)
+        page.items("to do", one["due"])
+        _upstream(page, one["yanked"], one["withdrawn"])
+
+
+def wheels(page, answer):
+    for name, files in answer.items():
+        total = size(sum(file["size"] for file in files.values()))
+        page.title(name, f"{count(len(files), 'wheel')}, {total}", "CYAN")
+        rows = [
+            [size(about["size"]), about["origin"], about["sha256"][:12], needs(about), file]
+            for file, about in files.items()
+        ]
+        page.table([["size", "origin", "sha256", "needed by", "wheel"], *rows] if rows else [], indent=2)
+        yanked = {file: about["yanked"] for file, about in files.items() if about["yanked"] is not None}
+        _upstream(page, yanked, [file for file, about in files.items() if about["withdrawn"]])
+
+
+def _upstream(page, yanked, withdrawn):
+    page.items(
+        "yanked upstream", [f"{file}: {why or 'no reason given'}" for file, why in yanked.items()], color="YELLOW"
+    )
+    page.items("withdrawn upstream", withdrawn, color="YELLOW")
+
+
+def why(page, answer):
+    for name, one in answer.items():
+        served = list(dict.fromkeys(found["file"] for found in one["sets"].values() if found["file"]))
+        page.title(name, f"{one['project']} {_verdict_of(one, served)}", "GREEN" if served else "YELLOW")
+        for label, found in one["sets"].items():
+            _chains(page, f"set {label}" + (f": {found['file']}" if len(served) > 1 else ""), found)
+        lying = [file for file in one["files"] if file not in served and file not in one["orphans"]]
+        page.items("lies there as well", lying)
+        page.items("orphans, which no set needs", one["orphans"], color="YELLOW")
+        page.items("of no use to pip", one["broken"].values(), color="YELLOW")
+        page.items("declared, but not for this platform", one["not_here"])
+        if one["note"]:
+            page.say(one["note"], color="YELLOW")
+        elif one["undecided"]:
+            sets = some(one["undecided"])
+            page.say(f"not satisfied, so that nobody can say what else they need: {sets}; see pipmirror.plan")
+
+
+def _verdict_of(one, served):
+    if served:
+        return f"is {some(served)}"
+    if one["sets"]:
+        return "is wanted, but by sets that are not satisfied"
+    if not one["files"]:
+        return "is not known here"
+    return "lies there; who needs it, nobody can say" if one["undecided"] else "is needed by no set"
+
+
+def _chains(page, label, found):
+    chains = [" -> ".join([f"{chain[0]} (declared)", *chain[1:]]) for chain in found["chains"]]
+    page.items(label, chains)
+    if found["more"]:
+        page.say(f"there are more chains than these {len(chains)}, which are the shortest", 4, "YELLOW")
+    page.items("not met", pairs(found["missing"]), 4, "LIGHT_RED")
+
+
+def done(page, answer):
+    """
+    What ``sync``, ``prepare``, ``verify`` and ``publish`` have done.
+    """
+    if "result" not in answer:
+        drift(page, answer)
+        return
+    for name, one in answer["platforms"].items():
+        end = "done in" if one["result"] else "failed after"
+        page.title(name, f"{end} {one['seconds']} s", "GREEN" if one["result"] else "LIGHT_RED")
+        if one["comment"]:
+            page.say(one["comment"])
+        page.facts(preparation(one))
+        added = one["added"]
+        page.table([[size(about["size"]), about["origin"], came(about), file] for file, about in added.items()])
+        page.items("removed", pairs({file: about["reason"] for file, about in one["removed"].items()}))
+        page.items("verified", proofs(one.get("verified", {})))
+    page.say(answer["comment"], 0)
+
+
+def preparation(one):
+    """
+    What was found or made besides wheels.
+    """
+    told = {}
+    if "image" in one:
+        kept = "kept" if one["image"]["reused"] else "made anew"
+        told["image"] = f"{kept}; base image: {one['image']['source']}"
+    if "profile" in one:
+        told["target"] = f"Python {one['profile']['python']}, pip {one['profile']['pip']}, {one['profile']['tag']}"
+    if "published" in one:
+        told["pages"] = f"{one['published']['written']} written, {one['published']['removed']} removed"
+    return told
+
+
+def drift(page, answer):
+    """
+    What ``publish test=True`` would do.
+    """
+    for name, pages in answer["platforms"].items():
+        clean_already = not (pages["written"] or pages["removed"])
+        page.title(name, "every page is up to date" if clean_already else "pages differ from what lies there", "CYAN")
+        page.items("to be written", pages["written"])
+        page.items("to be removed", pages["removed"])
+
+
+def platforms(page, answer):
+    for name, one in answer.items():
+        page.title(name, f"{one['target']}; highstate: {one['highstate']}", "CYAN")
+        for platform, declared in one["platforms"].items():
+            page.say(f"{platform}: {declared['image']}, in {declared['directory']}")
+            for label, requirements in declared["sets"].items():
+                page.say(f"set {label}: {some(requirements, SHOWN) or 'empty'}", 4)
+
+
+def faults(page, answer):
+    page.items("faults of the declaration", answer, 0, "LIGHT_RED", LONG)
+    if not answer:
+        page.say("The declaration has no faults.", 0, "GREEN")
+
+
+SHOWS = {
+    "faults": faults,
+    "plan": plan,
+    "platforms": platforms,
+    "prepare": done,
+    "publish": done,
+    "status": status,
+    "sync": done,
+    "verify": done,
+    "wheels": wheels,
+    "why": why,
+}
