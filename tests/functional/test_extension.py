@@ -44,10 +44,11 @@ def as_extension(minion: Minion, installed: Path) -> Minion:
 
 
 def test_contents(wheel: Path) -> None:
-    """Every module of the three directories, and nothing else."""
+    """Every module of the four directories, and nothing else."""
     places = {
         "pipmirror_lib": REPOSITORY / "_utils" / "pipmirror_lib",
         "pipmirror_lib/salt_modules": REPOSITORY / "_modules",
+        "pipmirror_lib/salt_output": REPOSITORY / "_output",
         "pipmirror_lib/salt_states": REPOSITORY / "_states",
     }
     expected = {f"{place}/{path.relative_to(root)}" for place, root in places.items() for path in root.rglob("*.py")}
@@ -62,6 +63,7 @@ def test_salt_finds_it(minion: Minion, installed: Path) -> None:
     answer = as_extension(minion, installed).call("pipmirror.platforms")
     assert answer.value["default"]["platforms"]["debian-bookworm"]["image"] == "debian:bookworm"
     assert minion.call("docker_engine.ping", "/nonexistent").value is False
+    assert minion.show("pipmirror.platforms").startswith("default: /srv/pip; highstate: build\n")
 
 
 def test_without_it_there_is_nothing(minion: Minion) -> None:

@@ -70,10 +70,11 @@ class Minion:
         pillar = {**self.extra_pillar, **({} if self.pillar is None else {"pipmirror": self.pillar})}
         _write(self.directory / "pillar" / "declared.sls", "#!json\n" + json.dumps(pillar))
 
-    def command(self, *words: str) -> list[str]:
+    def command(self, *words: str, out: str = "json") -> list[str]:
         modules = ["-m", str(self.module_dir)] if self.module_dir else []
         call = [str(self.salt_call), "--local", "--config-dir", str(self.directory / "etc"), *modules]
-        return [*call, "--file-root", str(self.file_root), "--out", "json", *words]
+        shown = ["--out", out] if out else []
+        return [*call, "--file-root", str(self.file_root), *shown, *words]
 
     def variables(self, more: Mapping[str, str]) -> dict[str, str]:
         quiet = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONWARNINGS": "ignore"}
@@ -103,6 +104,14 @@ class Minion:
         except ValueError:
             value = None
         return Answer(value, done.returncode, done.stderr + ("" if value is not None else done.stdout))
+
+    def show(self, *words: str, out: str = "") -> str:
+        """What a person reads on the terminal, from the outputter that Salt chooses unless it is told one."""
+        self.configure()
+        command = self.command(*words, out=out)
+        done = subprocess.run(command, env=self.variables({}), capture_output=True, text=True, timeout=300, check=False)
+        assert "[ERROR" not in done.stderr, done.stderr
+        return done.stdout
 
     def apply(self, *words: str, **options: Any) -> Answer:
         """`state.apply pipmirror`, with what is said beside it."""

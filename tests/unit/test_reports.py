@@ -142,3 +142,67 @@ def test_a_platform_that_is_not_declared(mirror: Mirror) -> None:
     for ask in (reports.plans, reports.status, reports.wheels, reports.drift):
         with pytest.raises(SettingsError, match=r"did you mean 'bookworm'"):
             ask(mirror, "bokworm")
+
+
+def alter(mirror: Mirror, filename: str, **record: Any) -> None:
+    directory = directory_of(mirror)
+    manifest = directory.manifest()
+    manifest["wheels"][filename].update(record)
+    directory.save_manifest(manifest)
+
+
+def test_what_was_yanked_or_withdrawn_upstream_is_told(synced: Mirror) -> None:
+    status = reports.status(synced, None)[PLATFORM]
+    assert (status["yanked"], status["withdrawn"]) == ({}, [])
+    alter(synced, DEP, yanked="")
+    alter(synced, DEMO, yanked="broken", withdrawn=True)
+    status = reports.status(synced, None)[PLATFORM]
+    assert (status["yanked"], status["withdrawn"]) == ({DEMO: "broken", DEP: ""}, [DEMO])
+    wheels = reports.wheels(synced, None)[PLATFORM]
+    assert [(wheels[name]["yanked"], wheels[name]["withdrawn"]) for name in (DEMO, DEP)] == [
+        ("broken", True),
+        ("", False),
+    ]
+
+
+def test_every_wheel_has_the_same_keys(synced: Mirror) -> None:
+    directory = directory_of(synced)
+    lying = make_wheel(directory.public, "old", "1.0", tag="py2.py3-none-any")
+    directory.record(directory.manifest(), [lying.name])
+    found = reports.wheels(synced, None)[PLATFORM]
+    assert set(found[lying.name]) == set(found[DEMO])
+    assert found[lying.name]["tags"] == ["py2-none-any", "py3-none-any"]
+    assert (found[lying.name]["url"], found[lying.name]["yanked"], found[lying.name]["wanted_by"]) == ("", None, [])
+
+
+def test_who_declared_a_wheel_comes_first(tmp_path: Path) -> None:
+    mirror = declare(tmp_path, packages=["a", "b", "demo"])
+    directory = equip(mirror)
+    for name, wants in {"a": ["demo>=1"], "b": ["demo"], "demo": []}.items():
+        make_wheel(directory.public, name, "1.0", requires=wants)
+    directory.record(directory.manifest(), [path.name for path in directory.public.glob("*.whl")])
+    assert reports.wheels(mirror, None)[PLATFORM][DEMO]["wanted_by"] == [
+        "demo (declared)",
+        "demo (wanted by b 1.0)",
+        "demo>=1 (wanted by a 1.0)",
+    ]
+
+
+def test_an_orphan_that_nobody_has_recorded_has_a_size_too(synced: Mirror) -> None:
+    orphan = make_wheel(directory_of(synced).public, "old", "1.0")
+    status = reports.status(synced, None)[PLATFORM]
+    assert (status["orphans"], status["orphan_bytes"], status["wheels"]) == (1, orphan.stat().st_size, 2)
+
+
+def test_the_age_of_the_builder_image(synced: Mirror) -> None:
+    assert 0 <= reports.status(synced, None)[PLATFORM]["image_age"] < 3600
+    (directory_of(synced).private / "state.json").write_text("{}")
+    status = reports.status(synced, None)[PLATFORM]
+    assert (status["image_made"], status["image_age"]) == ("", None)
+
+
+def test_broken_wheels_come_in_order(synced: Mirror) -> None:
+    names = [f"{letter}-1.0-py3-none-any.whl" for letter in "zyxabc"]
+    for name in names:
+        (directory_of(synced).public / name).write_bytes(b"")
+    assert list(reports.plans(synced, None)[PLATFORM]["broken"]) == sorted(names)
