@@ -147,10 +147,17 @@ def nothing_serves(world: World, want: Want) -> str:
         return f"{name}: {withheld or f'nothing of that name {world.source.where}'}"
     reasons = list(_rejections(world, name, world.constraint(name) & want.requirement.specifier))
     if not reasons:
-        limit = f" and constraint {name}{world.constraint(name)}" if world.constraint(name) else ""
-        asked = f"{want.written}{'' if want.parent else ' (declared)'}{limit}"
-        reasons = [f"there is {_there(world, name)}, wanted is {asked}"]
+        reasons = [f"there is {_versions(_there(world, name)) or 'none that fits'}, {_excluded(world, want)}"]
     return f"{name}: " + "; ".join([*reasons, *([withheld] if withheld else [])])
+
+
+def _excluded(world: World, want: Want) -> str:
+    """By which specifier, and from whom (which is for the chain to tell, where it is nobody who declared it)."""
+    name, constraint = want.project, world.constraint(want.project)
+    if constraint and not _within(_there(world, name), constraint):
+        return f"which constraint {name}{constraint} excludes"
+    limit = f" and constraint {name}{constraint}" if constraint else ""
+    return f"wanted is {want.written}{'' if want.parent else ' (declared)'}{limit}"
 
 
 def _rejections(world: World, name: NormalizedName, specifier: SpecifierSet) -> Iterator[str]:
@@ -181,7 +188,7 @@ def _conflict(world: World, chains: Chains, name: NormalizedName, wants: list[Wa
     if world.constraint(name):
         sides.append(f"constraint {name}{world.constraint(name)}")
     told = f"conflict: {' against '.join(sides[:SHOWN])}" if len(sides) > 1 else f"{name}: wanted is {sides[0]}"
-    text = f"{told}; of {name} there is {_there(world, name)}"
+    text = f"{told}; of {name} there is {_versions(_there(world, name))}"
     return Fault(name, tuple(parties), text, conflict=True)
 
 
@@ -196,9 +203,10 @@ def _parties(world: World, wants: list[Want]) -> list[Want]:
     return parties or wants
 
 
-def _there(world: World, name: NormalizedName) -> str:
+def _there(world: World, name: NormalizedName) -> list[Candidate]:
+    """What there is of a project, whatever is wanted of it."""
     shelf = world.shelf(name)
-    return _versions([*shelf.best_first, *shelf.rejected["python"]]) or "none that fits"
+    return [*shelf.best_first, *shelf.rejected["python"]]
 
 
 def _within(candidates: Iterable[Candidate], specifier: SpecifierSet) -> list[Candidate]:

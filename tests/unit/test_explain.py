@@ -119,6 +119,9 @@ def test_a_constraint_is_named_beside_what_it_excludes() -> None:
     assert missing(DEP, "dep>=2", constraints=("dep<2",)) == {
         "dep>=2": "dep: there is 2.0, 1.0, wanted is dep>=2 (declared) and constraint dep<2"
     }
+    assert missing([wheel("a-1.0", "dep>0"), *DEP], "a", constraints=("dep>=3",)) == {
+        "a": "dep: there is 2.0, 1.0, which constraint dep>=3 excludes (a 1.0 -> dep>0)"
+    }
     files = [wheel("a-1.0", "dep!=1.0"), wheel("b-1.0", "dep!=2.0"), *DEP, wheel("dep-3.0")]
     found = missing(files, "a", "b", constraints=("dep<3",))["a"]
     assert found.startswith("conflict: a 1.0 -> dep!=1.0 against b 1.0 -> dep!=2.0 against constraint dep<3;")
