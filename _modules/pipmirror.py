@@ -334,14 +334,17 @@ def wheels(mirror=None, platform=None, **settings):
         What the wheel is: the size in bytes, ``requires_python`` None where it does not say.
 
     origin
-        ``index``, ``built`` (here, from an sdist) or ``adopted`` (it lay there).
+        ``index``, ``built`` (here, from sources), ``url`` (fetched from one) or ``adopted`` (it lay there).
 
     url, upload_time, admitted
         Where it came from, when it was uploaded there, and when it came in here; empty where unknown.
 
     source
-        Of what it was built: ``{filename, sha256, url}``, or None. A wheel that was built also has
-        ``build_requires: [{filename, sha256}]`` and ``log`` (a file name).
+        What it was built from, or where a URL led: ``{filename, sha256, url}`` or the like, else None. A wheel that
+        was built also has ``build_requires: [{filename, sha256}]`` and ``log`` (a file name).
+
+    direct
+        The declared URLs that it is what became of (list of str).
 
     yanked, withdrawn
         The reason (str, may be empty) why its authors have withdrawn it from use, or None; whether the index does

@@ -120,7 +120,12 @@ def _faults(world: World, chains: Chains, wants: Mapping[NormalizedName, Sequenc
     for name, of_project in wants.items():
         hopeless = [want for want in of_project if not _serves(world, [want])]
         for want in hopeless:
-            yield Fault(name, (want,), nothing_serves(world, want))
+            # As in pip, a project that a URL serves is served by nothing else.
+            urls = [one for one in world.wants.get(name, {}).values() if one.reference and one is not want]
+            if urls and not want.requirement.url:
+                yield _conflict(world, chains, name, [*urls, want])
+            else:
+                yield Fault(name, (want,), nothing_serves(world, want))
         if not hopeless and not _serves(world, of_project):
             yield _conflict(world, chains, name, list(of_project))
 
@@ -194,11 +199,11 @@ def _conflict(world: World, chains: Chains, name: NormalizedName, wants: list[Wa
 
 def _parties(world: World, wants: list[Want]) -> list[Want]:
     """Without those that would leave a conflict if they were not there."""
-    unique = {str(want.requirement.specifier): want for want in reversed(wants) if want.requirement.specifier}
-    parties = list(reversed(unique.values()))
+    binding = [want for want in reversed(wants) if want.requirement.specifier or want.reference]
+    parties = list(reversed({str(want.reference or want.requirement.specifier): want for want in binding}.values()))
     for want in list(reversed(parties)):
         rest = [one for one in parties if one is not want]
-        if rest and not _serves(world, rest):
+        if rest and not want.reference and not _serves(world, rest):
             parties = rest
     return parties or wants
 

@@ -37,8 +37,8 @@ class _Way:
 
     @property
     def chain(self) -> tuple[str, ...]:
-        declared, *others = self.wants
-        return harmless(str(declared.requirement)), *(harmless(want.written) for want in others)
+        first, *others = self.wants
+        return harmless(first.declared), *(harmless(want.written) for want in others)
 
 
 class Graph:

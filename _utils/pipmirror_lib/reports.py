@@ -180,7 +180,7 @@ def wheels(mirror: Mirror, name: str | None) -> dict[str, dict[str, Report]]:
 def _wheel(filename: str, record: Record, wanted_by: Iterable[str]) -> Report:
     """Everything that the manifest says of a wheel, and the same keys for every wheel."""
     name = parse_name(filename)
-    absent = {"url": "", "upload_time": "", "source": None, "direct": [], "yanked": None, "withdrawn": False}
+    absent: Record = {"url": "", "upload_time": "", "source": None, "direct": [], "yanked": None, "withdrawn": False}
     return {
         **absent,
         **record,

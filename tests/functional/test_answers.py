@@ -76,6 +76,7 @@ SHAPES: dict[str, Any] = {
                 "upload_time": str,
                 "admitted": str,
                 "source": (dict, NOTHING),
+                "direct": [str],
                 "yanked": (str, NOTHING),
                 "withdrawn": bool,
                 "wanted_by": [str],

@@ -9,6 +9,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from pipmirror_lib import explain, resolve
 from pipmirror_lib.candidates import Candidate
+from pipmirror_lib.references import DirectReference
 from pipmirror_lib.wheels import Metadata
 from pipmirror_lib.world import Question, World
 
@@ -105,6 +106,15 @@ def test_both_sides_of_a_conflict_are_told_from_the_declaration_on() -> None:
 def test_a_conflict_with_a_declared_requirement() -> None:
     found = missing([wheel("a-1.0", "dep<2"), *DEP], "a", "dep>=2")
     assert found["a"] == "conflict: dep>=2 (declared) against a 1.0 -> dep<2; of dep there is 2.0, 1.0"
+
+
+def test_a_url_is_a_party_where_what_it_became_does_not_fit() -> None:
+    url = DirectReference("git+https://git.invalid/dep@main", named=False)
+    source = MemorySource([wheel("top-1.0", "a"), wheel("a-1.0", "dep>=2"), *DEP])
+    became = source.files(canonicalize_name("dep"))[0]
+    question = Question((url, Requirement("top")), PROFILE, direct={url.key: became})
+    reason = f"conflict: {url} (declared) against top 1.0 -> a 1.0 -> dep>=2; of dep there is 1.0"
+    assert resolve.resolve(question, source).missing == {str(url): reason, "top": reason}
 
 
 def test_a_cycle_is_told_once() -> None:

@@ -143,7 +143,9 @@ def test_a_declared_marker_that_makes_no_sense_is_for_the_plan_to_tell(tmp_path:
     mirror = declare(tmp_path, packages=["demo; os_name ~= 'posix'"])
     equip(mirror)
     report = ask(mirror, "demo")
-    assert (report["sets"], report["undecided"], report["not_here"]) == ({}, ["packages"], [])
+    assert (report["undecided"], report["not_here"]) == (["packages"], [])
+    (reason,) = report["sets"]["packages"]["missing"].values()
+    assert "a marker cannot be evaluated" in reason
 
 
 def test_a_platform_never_profiled(tmp_path: Path) -> None:
@@ -165,6 +167,31 @@ def test_a_set_that_cannot_be_decided(mirror: Mirror, monkeypatch: pytest.Monkey
     found = ask(mirror, "dep")["sets"]["packages"]
     assert found["missing"] == {"demo": "too long"}
     assert found["chains"] == [["demo", "Mid~=1.0", "dep>=0.5"]]
+
+
+URL = "git+https://git.invalid/demo@main"
+
+
+def test_a_declared_url_is_a_chain_of_its_own(tmp_path: Path) -> None:
+    mirror = declare(tmp_path, packages=[URL, "other"])
+    directory = equip(mirror)
+    make_wheel(directory.public, requires=["dep"])
+    make_wheel(directory.public, "dep", "1.0")
+    make_wheel(directory.public, "other", "1.0")
+    manifest = directory.manifest()
+    directory.record(manifest, [DEMO])
+    assert ask(mirror, "dep")["sets"] == {}, "nobody knows what the URL would become"
+    assert ask(mirror, "other")["sets"]["packages"]["chains"] == [["other"]]
+    manifest["wheels"][DEMO]["direct"] = [URL]
+    directory.save_manifest(manifest)
+    assert ask(mirror, "dep")["sets"]["packages"]["chains"] == [[URL, "dep"]]
+    assert ask(mirror, "demo")["sets"]["packages"] == {
+        "satisfied": True,
+        "file": DEMO,
+        "chains": [[URL]],
+        "more": False,
+        "missing": {},
+    }
 
 
 def test_the_answer_is_plain_data(mirror: Mirror) -> None:
