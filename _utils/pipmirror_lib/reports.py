@@ -11,6 +11,7 @@ from typing import Any
 
 from pipmirror_lib import local, plan, references
 from pipmirror_lib.mirror import PRIVATE, PlatformDirectory, Record, known_downloads, metadata_cache, using_downloads
+from pipmirror_lib.moments import age
 from pipmirror_lib.settings import Mirror, Platform
 from pipmirror_lib.verdict import PlatformPlan
 from pipmirror_lib.wheels import parse_name
@@ -160,7 +161,7 @@ def _size(path: Path) -> int:
 
 def _age(stamp: str) -> int | None:
     """Whole seconds since a time stamp; None where there is none."""
-    seconds = plan.age(stamp)
+    seconds = age(stamp)
     return None if math.isinf(seconds) else int(seconds)
 
 
