@@ -33,7 +33,7 @@ __virtualname__ = "pipmirror"
 
 # Filled in where our outputter is at hand; Salt reads it under this name.
 __outputter__ = {}
-READABLE = ("sync", "prepare", "verify", "publish", "plan", "status", "wheels", "why", "platforms", "faults")
+READABLE = ("sync", "prepare", "verify", "prune", "publish", "plan", "status", "wheels", "why", "platforms", "faults")
 
 REQUIRED = ("docker", "installer", "packaging", "requests", "resolvelib")
 

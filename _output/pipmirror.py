@@ -43,9 +43,7 @@ def output(ret, **_):
 
 
 class Page:
-    """
-    Lines in the making: colours where the terminal has them, wrapped to its width (0: not at all).
-    """
+    """Lines in the making: colours where the terminal has them, wrapped to its width (0: not at all)."""
 
     def __init__(self, colors, width):
         self.lines = []
@@ -112,9 +110,7 @@ def count(number, noun):
 
 
 def size(number):
-    """
-    ``13.8 kB``; decimal, as package indexes and disks have it.
-    """
+    """``13.8 kB``; decimal, as package indexes and disks have it."""
     if number is None:
         return "unknown"
     if number < 1000:
@@ -127,9 +123,7 @@ def size(number):
 
 
 def span(seconds):
-    """
-    ``3 days``: the largest unit of which there are at least two.
-    """
+    """``3 days``: the largest unit of which there are at least two."""
     for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
         if seconds >= 2 * length:
             return count(int(seconds // length), unit)
@@ -137,9 +131,7 @@ def span(seconds):
 
 
 def when(stamp):
-    """
-    ``2026-11-22 17:53 UTC (3 hours ago)``, of a time stamp in ISO 8601.
-    """
+    """``2026-11-22 17:53 UTC (3 hours ago)``, of a time stamp in ISO 8601."""
     try:
         then = datetime.fromisoformat(stamp.replace("Z", "+00:00")).astimezone(timezone.utc)
     except ValueError:
@@ -154,16 +146,12 @@ def some(names, shown=2):
 
 
 def pairs(reasons):
-    """
-    A line for each requirement or file and its reason, which may name it already.
-    """
+    """A line for each requirement or file and its reason, which may name it already."""
     return [text if text.startswith((f"{key}: ", f"{key} ")) else f"{key}: {text}" for key, text in reasons.items()]
 
 
 def proofs(verified):
-    """
-    What a verification has shown, a line for each set.
-    """
+    """What a verification has shown, a line for each set."""
     for name, shown in verified.items():
         silent = [project for project, ran in shown["ran"].items() if not ran["ok"]]
         failed = f", but {some(silent)} did not start" if silent else ""
@@ -171,25 +159,19 @@ def proofs(verified):
 
 
 def needs(wheel):
-    """
-    Who needs a wheel, by name; ``-`` for nobody, or nobody that is known while something is missing.
-    """
+    """Who needs a wheel, by name; ``-`` for nobody, or nobody that is known while something is missing."""
     found = (re.fullmatch(r".* \((?:wanted by )?(.*)\)", who) for who in wheel["wanted_by"])
     return some(dict.fromkeys(who[1] for who in found if who)) or "-"
 
 
 def came(wheel):
-    """
-    What a wheel that came in is, and which versions lay there before.
-    """
+    """What a wheel that came in is, and which versions lay there before."""
     before = f" (beside {some(wheel['old'])})" if wheel["old"] else ""
     return f"{wheel['project']} {wheel['version']}{before}"
 
 
 def verdict(page, name, answer, satisfied):
-    """
-    The heading of a platform.
-    """
+    """The heading of a platform."""
     number = len(answer["missing"])
     if answer["satisfied"]:
         page.title(name, satisfied, "GREEN")
@@ -215,9 +197,7 @@ def plan(page, answer):
 
 
 def lock(page, coming):
-    """
-    What the index was asked for, by ``resolve=True``.
-    """
+    """What the index was asked for, by ``resolve=True``."""
     if "error" in coming:
         page.say(f"from the index: {coming['error']}", color="YELLOW")
         return
@@ -310,9 +290,7 @@ def _chains(page, label, found):
 
 
 def done(page, answer):
-    """
-    What ``sync``, ``prepare``, ``verify`` and ``publish`` have done.
-    """
+    """What ``sync``, ``prepare``, ``verify``, ``prune`` and ``publish`` have done."""
     if "result" not in answer:
         drift(page, answer)
         return
@@ -324,15 +302,34 @@ def done(page, answer):
         page.facts(preparation(one))
         added = one["added"]
         page.table([[size(about["size"]), about["origin"], came(about), file] for file, about in added.items()])
-        page.items("removed", pairs({file: about["reason"] for file, about in one["removed"].items()}))
+        removed = one["removed"]
+        page.items("removed", pairs({file: about["reason"] for file, about in removed.items() if "reason" in about}))
+        rest = {file: about for file, about in removed.items() if "since" in about}
+        page.table(
+            [[size(about["size"]), f"needed until {when(about['since'])}", file] for file, about in rest.items()]
+        )
+        page.items("leftovers", leftovers(one))
         page.items("verified", proofs(one.get("verified", {})))
+    page.items("leftovers of the whole mirror", leftovers(answer), 0)
+    if answer.get("images"):
+        page.say("builder images that no platform uses:", 0)
+        images = answer["images"].items()
+        page.table(
+            [[size(one["size"]), one["platform"], when(one["made"]), name[:19]] for name, one in images], indent=2
+        )
     page.say(answer["comment"], 0)
 
 
+def leftovers(answer):
+    """What ``prune`` has found besides wheels."""
+    return [
+        f"{folder}: {count(found['files'], 'file')}, {size(found['size'])}"
+        for folder, found in answer.get("leftovers", {}).items()
+    ]
+
+
 def preparation(one):
-    """
-    What was found or made besides wheels.
-    """
+    """What was found or made besides wheels."""
     told = {}
     if "image" in one:
         kept = "kept" if one["image"]["reused"] else "made anew"
@@ -345,9 +342,7 @@ def preparation(one):
 
 
 def drift(page, answer):
-    """
-    What ``publish test=True`` would do.
-    """
+    """What ``publish test=True`` would do."""
     for name, pages in answer["platforms"].items():
         clean_already = not (pages["written"] or pages["removed"])
         page.title(name, "every page is up to date" if clean_already else "pages differ from what lies there", "CYAN")
@@ -375,6 +370,7 @@ SHOWS = {
     "plan": plan,
     "platforms": platforms,
     "prepare": done,
+    "prune": done,
     "publish": done,
     "status": status,
     "sync": done,

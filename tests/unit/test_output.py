@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -213,6 +215,31 @@ def test_what_was_prepared() -> None:
         "  target  Python 3.11.2, pip 23.0.1, cp311-cp311-manylinux_2_36_x86_64",
         "1 of 1",
     ]
+
+
+def test_what_prune_has_removed(synced: Mirror) -> None:
+    make_wheel(directory_of(synced).public, "old", "1.0")
+    (directory_of(synced).public / DEP).write_bytes(b"damage")
+    assert sync.sync(synced)["result"]
+    keeping_nothing = dataclasses.replace(synced, keep_days=0)
+    answer = sync.prune(keeping_nothing, test=True)
+    answer["images"] = {
+        f"sha256:{'0' * 64}": {
+            "platform": "trixie",
+            "kind": "builder",
+            "made": "2020-01-01T00:00:00Z",
+            "size": 5 * 10**8,
+        }
+    }
+    lines = see("prune", answer).splitlines()
+    assert "  would remove 1 wheel, 0.0 MB" in lines
+    (line,) = [line for line in lines if line.endswith(OLD)]
+    assert re.fullmatch(rf"    \d+ B  needed until .* UTC \(\d+ seconds? ago\)  {OLD}", line)
+    assert "  leftovers:" in lines
+    assert any(re.fullmatch(r"    broken: 1 file, \d+ B", line) for line in lines)
+    place = lines.index("builder images that no platform uses:")
+    assert re.fullmatch(r"  500\.0 MB  trixie  2020-01-01 00:00 UTC \(\d+ days ago\)  sha256:0{12}", lines[place + 1])
+    assert lines[-1] == "1 of 1 platforms are examined"
 
 
 def test_pages_that_would_be_written(synced: Mirror) -> None:
