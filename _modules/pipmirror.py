@@ -171,9 +171,10 @@ def prune(mirror=None, platform=None, force=False, test=False, **settings):
     test : False
         True tells what would go, with sizes (bytes), and removes nothing.
 
-    Returns what ``pipmirror.sync`` returns, with ``removed: {FILE: {project, version, size, since}}`` and
-    ``leftovers: {FOLDER: {files, size}}`` of each platform, and beside ``platforms`` the ``leftovers`` that platforms
-    share and ``images: {ID: {platform, kind, made, size}}``. For the other parameters and what is raised see there.
+    Returns what ``pipmirror.sync`` returns, with ``removed: {FILE: {project, version, size, since}}``, ``leftovers:
+    {FOLDER: {files, size}}`` and ``unneeded: {noted: [FILE], dropped: [FILE]}`` (whose days begin, and whose count no
+    more) of each platform, and beside ``platforms`` the ``leftovers`` that platforms share and ``images: {ID:
+    {platform, kind, made, size}}``. For the other parameters and what is raised see there.
 
     CLI Example:
 

@@ -121,8 +121,8 @@ def pruned(name, mirror=None, platform=None, force=False, **settings):
     settings
         Any setting of the pillar, to be overridden for this state, e.g. ``keep_days``.
 
-    Returns Salt's usual dictionary; ``changes`` hold for each platform the wheels and leftovers that were removed, and
-    under ``(shared)`` caches and builder images.
+    Returns Salt's usual dictionary; ``changes`` hold for each platform the wheels and leftovers that were removed and
+    the wheels that are newly ``unneeded``, and under ``(shared)`` caches and builder images.
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": ""}
     wanted = {"mirror": mirror, "platform": platform, "force": force, **settings}
@@ -198,14 +198,16 @@ def _brief(what):
     """A count, where there is a list, or too much to read."""
     if isinstance(what, dict):
         what = {key: _brief(value) if isinstance(value, list) else value for key, value in what.items()}
-    return f"{len(what)} wheels" if isinstance(what, list) or len(what) > SHOWN else what
+    if isinstance(what, list) or len(what) > SHOWN:
+        return "1 wheel" if len(what) == 1 else f"{len(what)} wheels"
+    return what
 
 
 def _removals(answer):
     """What was or would be removed, by platform; nothing of one that loses nothing."""
     changes = {}
     for platform, result in answer["platforms"].items():
-        parts = {"wheels": result["removed"], **result.get("leftovers", {})}
+        parts = {"wheels": result["removed"], "unneeded": result.get("unneeded"), **result.get("leftovers", {})}
         changes[platform] = {part: _brief(what) for part, what in parts.items() if what}
     changes["(shared)"] = {**answer["leftovers"], **({"images": answer["images"]} if answer["images"] else {})}
     return {part: what for part, what in changes.items() if what}

@@ -98,7 +98,9 @@ class PlatformSync:
 
     def prune_only(self, force: bool, test: bool) -> list[str]:
         if test or not self.directory.private.is_dir():
-            self._prune(self._plan(), force=force)
+            planned = self._plan()
+            self._note_unneeded(planned, test=True)
+            self._prune(planned, force=force)
             self.details["leftovers"] = sweep.told(sweep.of_platform(self.directory, self.mirror.keep_days))
             return []
         self.directory.create()
@@ -307,8 +309,8 @@ class PlatformSync:
         if changed["written"] or changed["removed"]:
             self.details["published"] = {key: len(paths) for key, paths in changed.items()}
 
-    def _note_unneeded(self, planned: PlatformPlan) -> None:
-        if changed := self.pruning.note(planned):
+    def _note_unneeded(self, planned: PlatformPlan, *, test: bool = False) -> None:
+        if changed := self.pruning.note(planned, test=test):
             self.details["unneeded"] = changed
 
     def _prune(self, planned: PlatformPlan, manifest: Record | None = None, *, force: bool = False) -> None:

@@ -24,7 +24,7 @@ class Pruning:
     platform: Platform
     directory: PlatformDirectory
 
-    def note(self, planned: PlatformPlan) -> dict[str, list[str]]:
+    def note(self, planned: PlatformPlan, *, test: bool = False) -> dict[str, list[str]]:
         """Remember since when wheels are not needed; returns the files that are new among them, and those no more."""
         if not planned.satisfied or plan.ENGINE_NEEDED in planned.due:
             return {}
@@ -32,7 +32,8 @@ class Pruning:
         since = prune.since(planned.orphans, known)
         if since == (known or {}):
             return {}
-        plan.remember(self.directory, unneeded=since)
+        if not test:
+            plan.remember(self.directory, unneeded=since)
         before = set(known) if isinstance(known, dict) else set()
         changes = {"noted": sorted(since.keys() - before), "dropped": sorted(before - since.keys())}
         return {what: names for what, names in changes.items() if names}

@@ -94,8 +94,8 @@ def test_a_pillar_that_did_not_render_is_never_acted_upon(site: Site) -> None:
     top = json.dumps({"base": {"*": ["declared", "broken"]}})
     (pillar / "top.sls").write_text(top)
     site.minion.configure = lambda: None  # type: ignore[method-assign]
-    for function in ("sync", "plan", "publish"):
-        answer = site.call(function)
+    for function, arguments in (("sync", {}), ("plan", {}), ("publish", {}), ("prune", {"force": True})):
+        answer = site.call(function, **arguments)
         assert answer.code != 0
         assert "pillar: did not render" in answer.stderr
     assert site.asked() == []
@@ -201,6 +201,72 @@ def test_publish_repairs(site: Site) -> None:
     assert site.call("publish").code == 0
     site.check()
     assert "alpha-1.0" in page.read_text()
+
+
+BETA_1 = "beta-1.0-py3-none-any.whl"
+
+
+def superseded(site: Site) -> None:
+    """Leave beta 1.0 behind, which nobody needs any more."""
+    assert site.call("sync", packages=["alpha", "beta<2"]).code == 0
+    assert site.call("sync", upgrade=True).code == 0
+    assert BETA_1 in site.wheels()
+
+
+def test_prune_from_the_command_line(site: Site) -> None:
+    superseded(site)
+    assert site.call("prune").platform["removed"] == {}, "it is not old enough"
+    told = site.call("prune", test=True, keep_days=0)
+    assert BETA_1 in site.wheels()
+    answer = site.call("prune", keep_days=0)
+    assert answer.code == 0, answer
+    assert answer.platform["removed"] == told.platform["removed"]
+    assert set(answer.platform["removed"][BETA_1]) == {"project", "version", "size", "since"}
+    assert answer.value["images"] == {}
+    assert "builder images were left alone: " in answer.value["comment"], "no engine is no failure"
+    assert BETA_1 not in site.wheels()
+    site.check()
+    assert site.call("prune", keep_days=0).platform["removed"] == {}
+
+
+def test_prune_is_held_and_forced(site: Site) -> None:
+    superseded(site)
+    wanting = {"packages": ["alpha", "nosuchproject"], "keep_days": 0}
+    answer = site.call("prune", **wanting)
+    assert answer.code == 0
+    assert "not every set is satisfied" in answer.platform["held"]
+    assert answer.platform["held"] in answer.platform["comment"]
+    assert BETA_1 in site.wheels()
+    refused = site.call("prune", force=True, packages=["--pre alpha"])
+    assert refused.code != 0
+    assert "pip option --pre" in refused.stderr
+    assert len(site.wheels()) == 3, "no force overrides a fault"
+    assert len(site.call("prune", force=True, **wanting).platform["removed"]) == 3, "no set of it is satisfied"
+
+
+def test_prune_where_nothing_is(bare: Site) -> None:
+    answer = bare.call("prune", force=True)
+    assert answer.code == 0
+    assert "has profiled it" in answer.platform["held"]
+    assert not bare.target.exists()
+
+
+def test_prune_of_several_mirrors(site: Site) -> None:
+    other = site.directory / "other"
+    site.settings["mirrors"] = {"first": {}, "second": {"target": str(other), "packages": ["beta<2"]}}
+    prepared(site)
+    assert site.call("sync").code == 0
+    answer = site.call("prune", test=True, keep_days=0).value
+    assert set(answer["platforms"]) == {f"first:{PLATFORM}", f"second:{PLATFORM}"}
+    assert set(answer["leftovers"]) == {"first:metadata", "second:metadata"}
+    narrow = site.call("prune", test=True, keep_days=0, mirror="first", platform=PLATFORM).value
+    assert (set(narrow["platforms"]), narrow["leftovers"], narrow["images"]) == ({PLATFORM}, {}, {})
+
+
+def test_images_stay_where_the_pillar_alone_does_not_name_the_platforms(minion: Minion, tmp_path: Path) -> None:
+    minion.pillar = {"packages": ["alpha"], "platforms": [{"image": IMAGE}]}
+    answer = minion.call("pipmirror.prune", target=str(tmp_path / "mirror")).value
+    assert "the pillar alone does not say which platforms there are" in answer["comment"]
 
 
 def test_no_secret_is_told(site: Site) -> None:

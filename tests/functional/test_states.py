@@ -96,6 +96,105 @@ def test_published(site: Site, loaders: Callable[..., Loaders]) -> None:
     assert states.published("pages").changes == {}
 
 
+def orphan(site: Site, loaders: Callable[..., Loaders]) -> str:
+    """A wheel that the pillar needs no more; the state that finds that out says so."""
+    states = loaders().states.pipmirror
+    assert states.synced(PLATFORM, packages=["alpha", "gamma"]).result is True
+    return "gamma-1.0-py3-none-any.whl"
+
+
+def test_what_is_needed_no_more_is_noted_once(site: Site, loaders: Callable[..., Loaders]) -> None:
+    site.wheel("gamma")
+    orphan(site, loaders)
+    ret = loaders(test=True).states.pipmirror.synced(PLATFORM)
+    assert (ret.result, ret.changes) == (None, {"due": ["note since when wheels are not needed: 1 wheel"]})
+    ret = loaders().states.pipmirror.synced(PLATFORM)
+    assert (ret.result, ret.changes) == (True, {"(unneeded)": {"noted": "1 wheel"}})
+    ret = loaders().states.pipmirror.synced(PLATFORM)
+    assert (ret.result, ret.changes) == (True, {})
+
+
+def test_synced_prunes_where_the_pillar_says_so(site: Site, loaders: Callable[..., Loaders]) -> None:
+    site.wheel("gamma")
+    gone = orphan(site, loaders)
+    site.settings.update(prune=True, keep_days=0)
+    ret = loaders(test=True).states.pipmirror.synced(PLATFORM)
+    assert ret.result is None
+    assert f"remove wheels that are not needed any more: {gone}" in ret.comment
+    assert gone in site.wheels()
+    states = loaders().states.pipmirror
+    ret = states.synced(PLATFORM)
+    assert ret.result is True, ret.comment
+    assert list(ret.changes["(removed)"]) == [gone]
+    assert "removed 1 wheel" in ret.comment
+    site.check()
+    ret = states.synced(PLATFORM)
+    assert (ret.result, ret.changes) == (True, {})
+
+
+def test_a_guard_that_holds_is_told_by_a_state_with_nothing_to_do(site: Site, loaders: Callable[..., Loaders]) -> None:
+    states = loaders().states.pipmirror
+    states.synced(PLATFORM, packages=["alpha"])
+    site.wheel("gamma")
+    mistaken = {"packages": ["gamma"], "prune": True, "keep_days": 0}
+    states.synced(PLATFORM, **mistaken)
+    ret = states.synced(PLATFORM, **mistaken)
+    assert (ret.result, ret.changes) == (True, {})
+    assert "nothing was removed: 2 of 3 wheels would go, more than half" in ret.comment
+    assert len(site.wheels()) == 3
+
+
+def test_pruned(site: Site, loaders: Callable[..., Loaders]) -> None:
+    site.wheel("gamma")
+    gone = orphan(site, loaders)
+    (site.private() / "logs" / "old.log").write_text("old")
+    ret = loaders().states.pipmirror.pruned("everything")
+    assert (ret.result, ret.changes) == (True, {PLATFORM: {"unneeded": {"noted": "1 wheel"}}}), "its days begin"
+    ret = loaders().states.pipmirror.pruned("everything")
+    assert (ret.result, ret.changes) == (True, {}), "it is not old enough"
+    assert "Nothing may go" in ret.comment
+    assert "builder images were left alone: " in ret.comment, "no engine is no failure"
+    site.settings["keep_days"] = 0
+    ret = loaders(test=True).states.pipmirror.pruned("everything")
+    assert ret.result is None
+    assert set(ret.changes) == {PLATFORM, "(shared)"}
+    assert set(ret.changes[PLATFORM]) == {"wheels", "logs"}
+    assert ret.changes[PLATFORM]["wheels"][gone]["size"] > 0
+    assert ret.changes[PLATFORM]["logs"] == {"files": 1, "size": 3}
+    assert ret.changes["(shared)"]["metadata"]["files"] > 0
+    assert gone in site.wheels()
+    states = loaders().states.pipmirror
+    done = states.pruned("everything")
+    assert done.result is True, done.comment
+    assert done.changes == ret.changes
+    site.check()
+    ret = states.pruned("everything")
+    assert (ret.result, ret.changes) == (True, {})
+    assert states.synced(PLATFORM).changes == {}
+
+
+def test_pruned_names_the_guard_and_does_not_fail(site: Site, loaders: Callable[..., Loaders]) -> None:
+    site.wheel("gamma")
+    orphan(site, loaders)
+    site.settings.update(keep_days=0, packages=["nosuchproject"])
+    for test in (True, False):
+        ret = loaders(test=test).states.pipmirror.pruned("wheels", platform=PLATFORM)
+        assert (ret.result, ret.changes) == (True, {})
+        assert "nothing was removed: not every set is satisfied" in ret.comment
+    ret = loaders().states.pipmirror.pruned("wheels", platform=PLATFORM, force=True)
+    assert (ret.result, len(ret.changes[PLATFORM]["wheels"])) == (True, 3)
+
+
+def test_pruned_fails_where_a_platform_does(site: Site, loaders: Callable[..., Loaders]) -> None:
+    site.wheel("gamma")
+    orphan(site, loaders)
+    (site.private() / "manifest.json").write_text("damaged")
+    for test in (True, False):
+        ret = loaders(test=test).states.pipmirror.pruned("wheels", platform=PLATFORM)
+        assert ret.result is False
+        assert "remove it and the wheels are recorded anew" in ret.comment
+
+
 def test_report_only_compares(site: Site, loaders: Callable[..., Loaders]) -> None:
     """A schedule builds; the highstate fails while something is missing, and says what to run."""
     site.settings["highstate"] = "report"
@@ -120,7 +219,7 @@ def test_a_failure_tells_the_requirement(site: Site, loaders: Callable[..., Load
 
 def test_faults_are_one_comment(site: Site, loaders: Callable[..., Loaders]) -> None:
     site.settings.update(target="relative", upgrad=True)
-    for name in ("synced", "published"):
+    for name in ("synced", "published", "pruned"):
         ret = getattr(loaders().states.pipmirror, name)(PLATFORM)
         assert ret.result is False
         assert "2 faults" in ret.comment

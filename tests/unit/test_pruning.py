@@ -106,6 +106,14 @@ def test_a_sync_notes_what_the_pillar_needs_no_more(mirror: Mirror, server: Loca
     assert "unneeded" not in synced(mirror)
 
 
+def test_a_prune_notes_it_too(mirror: Mirror) -> None:
+    assert pruned(mirror, test=True)["unneeded"] == {"noted": [OLD]}
+    assert unneeded(mirror) == {}
+    assert pruned(mirror)["unneeded"] == {"noted": [OLD]}
+    assert list(unneeded(mirror)) == [OLD]
+    assert "unneeded" not in pruned(mirror)
+
+
 def test_the_clock_goes_on(mirror: Mirror, server: LocalIndex, tmp_path: Path) -> None:
     synced(mirror)
     wait(mirror, days=5)

@@ -1,0 +1,66 @@
+"""Old builder images, with a real engine. Only images with this run's mark are seen, so that no others can go."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from pipmirror_lib import builder, plan, sweep
+from pipmirror_lib.engine import LABEL, Engine, ImageInfo, RunSpec
+from pipmirror_lib.settings import Mirror, load, load_one
+
+from tests.integration.conftest import Ensure
+from tests.support.mirrors import directory_of
+from tests.support.site import IMAGE
+
+pytestmark = pytest.mark.integration
+
+MARK = f"pipmirror-prune-{os.getpid()}"
+
+
+@pytest.fixture
+def mirror(tmp_path: Path, engine: Engine, ensure: Ensure, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
+    ensure(IMAGE)
+    find = Engine.find
+
+    def ours(self: Engine, labels: Mapping[str, str]) -> list[ImageInfo]:
+        return find(self, {**labels, f"{LABEL}.platform": MARK})
+
+    monkeypatch.setattr(Engine, "find", ours)
+    platform = {"image": IMAGE, "name": MARK, "pre_command": f"echo {MARK}"}
+    made = load_one(load({"target": str(tmp_path), "packages": ["x"], "platforms": [platform], "keep_days": 0}), None)
+    directory_of(made).create()
+    yield made
+    for info in engine.find({}):
+        engine.remove_image(info.id)
+
+
+def prepare(engine: Engine, mirror: Mirror, command: str) -> str:
+    platform = dataclasses.replace(mirror.platforms[0], pre_command=command)
+    limits, workdir = mirror.container, directory_of(mirror).work
+    options = {"workdir": workdir, "rebuild_after": 0}
+    return builder.prepare(engine, platform, limits, progress=lambda text: None, **options).id  # type: ignore[arg-type]
+
+
+def test_builder_images_that_nobody_uses_go(mirror: Mirror, engine: Engine) -> None:
+    used = prepare(engine, mirror, mirror.platforms[0].pre_command)
+    plan.remember(directory_of(mirror), image=used)
+    old = prepare(engine, mirror, f"head -c 3000000 /dev/urandom > /{MARK}")
+    busy = prepare(engine, mirror, f"echo busy {MARK}")
+    patient = dataclasses.replace(mirror, keep_days=1)
+    assert sweep.images([patient], [patient], test=False) == ({}, []), "they are of today"
+    found, notes = sweep.images([mirror], [mirror], test=True)
+    assert (set(found), notes) == ({old, busy}, [])
+    assert (found[old]["platform"], found[old]["kind"]) == (MARK, "builder")
+    assert 3_000_000 <= found[old]["size"] < 20_000_000, "without its base"
+    with engine.container(RunSpec(image=busy, command=("true",), name=MARK)):
+        gone, (note,) = sweep.images([mirror], [mirror], test=False)
+    assert list(gone) == [old]
+    assert "a builder image was left alone" in note
+    assert list(sweep.images([mirror], [mirror], test=False)[0]) == [busy]
+    assert engine.image(used)
+    assert engine.image(IMAGE)
+    assert [engine.image(image) for image in (old, busy)] == [None, None]
