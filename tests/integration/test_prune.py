@@ -1,8 +1,9 @@
-"""Old builder images, with a real engine. Only images with this run's mark are seen, so that no others can go."""
+"""What may go, with a real engine. Of images only those with this run's mark are seen, so that no others can go."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,10 +15,11 @@ from pipmirror_lib.settings import Mirror, load, load_one
 
 from tests.integration.conftest import Ensure
 from tests.support.mirrors import directory_of
-from tests.support.site import IMAGE
+from tests.support.site import IMAGE, PLATFORM, Site
 
 pytestmark = pytest.mark.integration
 
+ALPHA, BETA_1, BETA = (f"{stem}-py3-none-any.whl" for stem in ("alpha-1.0", "beta-1.0", "beta-2.0"))
 MARK = f"pipmirror-prune-{os.getpid()}"
 
 
@@ -64,3 +66,19 @@ def test_builder_images_that_nobody_uses_go(mirror: Mirror, engine: Engine) -> N
     assert engine.image(used)
     assert engine.image(IMAGE)
     assert [engine.image(image) for image in (old, busy)] == [None, None]
+
+
+def test_what_was_proved_stays_proved(site: Site) -> None:
+    """What the target's own pip says that it has installed is told from what may go."""
+    site.settings.update(verify=True, packages=["alpha", "beta<2"])
+    site.good(site.apply())
+    site.settings["packages"] = ["alpha"]
+    assert site.call("sync", upgrade=True).code == 0
+    assert site.wheels() == {ALPHA, BETA, BETA_1}
+    state = json.loads((site.private() / "state.json").read_text())
+    assert state["verified"]["wheels"] == [ALPHA, BETA]
+    removed = site.call("prune", platform=PLATFORM, keep_days=0).platform["removed"]
+    assert list(removed) == [BETA_1]
+    site.check()
+    site.settings["container"] = {"engine_url": "unix:///nonexistent"}
+    assert site.state(site.good(site.apply()))["changes"] == {}
