@@ -167,18 +167,31 @@ PROFILE = {
 
 
 def fill(place: Path, wheels: int, roots: int) -> list[str]:
-    """Tiny wheels with dependencies, extras and markers like real ones; the requirements that need all of them.
+    """Tiny wheels as varied as real ones: versions, bounds, markers and extras; the requirements that need all of them.
 
     The roots want the next wheels, those the ones after them, and so on; some want what is wanted already.
     """
     from tests.support.dists import make_wheel
 
+    def version(number: int) -> str:
+        return f"{1 + number % 4}.{number % 23}.{number % 7}"
+
+    def bounds(number: int) -> str:
+        return f">={1 + number % 4}.{number % 19},<{2 + number % 4}" if number % 3 else f">={version(number)}"
+
     for number in range(wheels):
         children = range(roots + number * 3, min(roots + number * 3 + 3, wheels))
-        requires = [f"project-{child} >=1.0,<2" for child in children]
-        requires += [f"project-{number * 7 % roots}", f"project-{number % 11} ; python_version < '3.8'"]
-        extras = {"dev": ["pytest", "mypy >=1.0"], "docs": ["sphinx"], "all": [f"project-{number}[dev,docs]"]}
-        make_wheel(place, f"project-{number}", "1.4", requires=requires, extras=extras, requires_python=">=3.9")
+        requires = [f"project-{child} {bounds(child)}" for child in children if child % 23 >= child % 19]
+        requires += [f"project-{child}" for child in children if child % 23 < child % 19]
+        requires += [f"project-{number * 7 % roots}", f"project-{number % 11} ; python_version < '3.{number % 9}'"]
+        extras = {
+            "dev": ["pytest", f"mypy >=1.{number % 20}"],
+            f"feature-{number % 50}": [f"sphinx!={version(number)}"],
+        }
+        extras["all"] = [f"project-{number}[dev,feature-{number % 50}]"]
+        make_wheel(
+            place, f"project-{number}", version(number), requires=requires, extras=extras, requires_python=">=3.9"
+        )
     return [f"project-{number}" for number in range(roots)]
 
 

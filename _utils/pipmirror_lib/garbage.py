@@ -27,4 +27,8 @@ def rarely_collected() -> Iterator[None]:
         with _lock:
             before = _users.pop()
             if not _users:
+                # What is still there stays: it joins the old objects without being searched first.
+                if not gc.get_freeze_count():
+                    gc.freeze()
+                    gc.unfreeze()
                 gc.set_threshold(*before)

@@ -11,7 +11,8 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +20,7 @@ from typing import Any, TypeVar
 from packaging.utils import NormalizedName
 from packaging.version import InvalidVersion
 
-from pipmirror_lib import pages
+from pipmirror_lib import __version__, caches, pages
 from pipmirror_lib.candidates import Candidate, NewestFirst
 from pipmirror_lib.errors import MirrorError, PipmirrorError, WheelError
 from pipmirror_lib.fetch import CONNECTIONS, Client
@@ -29,6 +30,8 @@ from pipmirror_lib.sdists import read_pkg_info
 from pipmirror_lib.settings import Index as IndexSettings
 from pipmirror_lib.wheels import Metadata, checked_metadata, parse_metadata, parse_version, sha256_of
 
+# What is remembered of METADATA differs between versions.
+CACHED = " ".join((__version__, *(field.name for field in fields(Metadata))))
 K = TypeVar("K")
 T = TypeVar("T")
 # Smaller wheels are fetched as a whole: that is one request, and reading from afar two or three.
@@ -185,17 +188,18 @@ class Index:
     def _read_metadata(self, candidate: Candidate, likely: bool) -> Metadata:
         # By the hash of the very bytes that were read: what another index claims of a wheel must not stick to it.
         digest = candidate.sha256 if candidate.metadata_sha256 is None else candidate.metadata_sha256
-        cached = self._cache / digest[:2] / f"{digest}.json" if digest else None
-        if cached is not None:
-            try:
-                return _belonging(Metadata.from_data(json.loads(cached.read_bytes())), candidate)
-            except (OSError, ValueError, TypeError, KeyError, WheelError):
-                pass  # not there, half-written or of another version: read the source again
+        cached = self._cache / digest[:2] / f"{digest}.cache" if digest else None
+        content = caches.load(cached, f"{CACHED} {digest}") if cached else None
+        if content is not None:
+            with suppress(WheelError):  # what it belongs to, an index may have lied about
+                return _belonging(Metadata.from_data(json.loads(content)), candidate)
         if not likely and (metadata := self._from_afar(candidate)):
             return metadata  # nobody has compared a hash, so it is not remembered
         metadata = self._fetch_metadata(candidate)
         if cached is not None:
-            _store(cached, json.dumps(asdict(metadata)))
+            with suppress(OSError):  # a disk that is full will be told by what matters
+                cached.parent.mkdir(parents=True, exist_ok=True)
+                caches.store(cached, f"{CACHED} {digest}", json.dumps(asdict(metadata)).encode())
         return metadata
 
     def _from_afar(self, candidate: Candidate) -> Metadata | None:
@@ -271,17 +275,6 @@ class NoParts(PipmirrorError):
 
 class NeedsBuild(WheelError):
     """An sdist does not say on its own what it requires."""
-
-
-def _store(path: Path, content: str) -> None:
-    """Best effort: the cache saves a request, and a disk that is full will be told by what matters."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(content)
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
 
 
 class IndexSource:

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import packaging
 from packaging.utils import NormalizedName
 
 from pipmirror_lib import STAMP, caches
@@ -19,7 +20,8 @@ from pipmirror_lib.candidates import Candidate
 from pipmirror_lib.errors import MirrorError, WheelError
 from pipmirror_lib.wheels import Metadata, checked_metadata, parse_name
 
-CACHE_KEY = hashlib.sha256(STAMP.encode()).hexdigest()
+# What a wheel is found to be depends on our code and on packaging's.
+CACHE_KEY = hashlib.sha256(f"{STAMP} {packaging.__version__}".encode()).hexdigest()
 # Of one wheel: size, time and inode, by which it is known again; its project; why pip could not use it, or ''.
 Known = list[Any]
 
@@ -33,11 +35,11 @@ class _ScanCache:
         head, _, self._texts = (content or b"{}").partition(b"\n")
         self.wheels: dict[str, Known] = json.loads(head)
         self._metadata: dict[str, Metadata] = {}
-        self._fresh: dict[str, bytes] = {}
+        self._fresh: dict[str, str] = {}
 
     @cached_property
-    def _lines(self) -> dict[str, bytes]:
-        return dict(zip(self.wheels, self._texts.split(b"\n"), strict=False))
+    def _lines(self) -> dict[str, str]:
+        return dict(zip(self.wheels, self._texts.decode().split("\n"), strict=False))
 
     def metadata(self, filename: str) -> Metadata:
         if filename not in self._metadata:
@@ -48,7 +50,7 @@ class _ScanCache:
         """Open a wheel; its project, and why pip could not use it."""
         found = _inspect(path)
         fault = found if isinstance(found, str) else ""
-        self._fresh[path.name] = b"" if isinstance(found, str) else json.dumps(asdict(found)).encode()
+        self._fresh[path.name] = "" if isinstance(found, str) else json.dumps(asdict(found))
         if not isinstance(found, str):
             self._metadata[path.name] = found
         return parse_name(path.name).project, fault
@@ -57,7 +59,7 @@ class _ScanCache:
         """Remember these wheels from now on, and no others."""
         if self._path and wheels != self.wheels:
             lines = (self._fresh[name] if name in self._fresh else self._lines[name] for name in wheels)
-            caches.store(self._path, CACHE_KEY, b"\n".join([json.dumps(wheels).encode(), *lines]))
+            caches.store(self._path, CACHE_KEY, "\n".join([json.dumps(wheels), *lines]).encode())
 
 
 def _inspect(path: Path) -> Metadata | str:
@@ -93,9 +95,12 @@ class LocalSource:
     # What a link leads to can change without the directory showing it.
     links: bool = False
     names: dict[NormalizedName, list[str]] = field(default_factory=dict)
+    _made: dict[NormalizedName, list[Candidate]] = field(default_factory=dict, repr=False)
 
     def files(self, project: NormalizedName) -> Sequence[Candidate]:
-        return self.by_project.get(project, ())
+        if project not in self._made and project in self.names:
+            self._made[project] = [self._candidate(name) for name in self.names[project]]
+        return self._made.get(project, ())
 
     def withheld(self, project: NormalizedName) -> str:
         return ""
@@ -106,7 +111,7 @@ class LocalSource:
     def prefetch(self, projects: Iterable[NormalizedName], candidates: Iterable[Candidate]) -> None:
         """Nothing to fetch: the scan has read everything."""
 
-    @cached_property
+    @property
     def by_project(self) -> Mapping[NormalizedName, Sequence[Candidate]]:
         return _ByProject(self)
 
@@ -134,8 +139,7 @@ class LocalSource:
             self.sizes[filename] = size
             self.names.setdefault(project, []).append(filename)
 
-    def candidate(self, filename: str) -> Candidate:
-        """What is known of a wheel that can be used."""
+    def _candidate(self, filename: str) -> Candidate:
         name, record = parse_name(filename), self.manifest.get(filename, {})
         return Candidate(
             project=name.project,
@@ -153,14 +157,15 @@ class LocalSource:
 
 
 class _ByProject(Mapping[NormalizedName, Sequence[Candidate]]):
+    """A view, made anew each time: a source that knew its own would stay until the garbage collector comes."""
+
     def __init__(self, source: LocalSource) -> None:
         self._source = source
-        self._made: dict[NormalizedName, list[Candidate]] = {}
 
-    def __getitem__(self, project: NormalizedName) -> list[Candidate]:
-        if project not in self._made:
-            self._made[project] = [self._source.candidate(name) for name in self._source.names[project]]
-        return self._made[project]
+    def __getitem__(self, project: NormalizedName) -> Sequence[Candidate]:
+        if project not in self._source.names:
+            raise KeyError(project)
+        return self._source.files(project)
 
     def __iter__(self) -> Iterator[NormalizedName]:
         return iter(self._source.names)

@@ -6,6 +6,7 @@ packaging tens of microseconds, and whoever decides for many platforms asks the 
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache, wraps
@@ -13,14 +14,20 @@ from typing import ParamSpec, TypeVar
 
 from packaging.markers import Marker
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.specifiers import Specifier, SpecifierSet
+from packaging.specifiers import InvalidSpecifier, Specifier, SpecifierSet
 from packaging.utils import NormalizedName, canonicalize_name
-from packaging.version import Version
+from packaging.version import InvalidVersion, Version
 
 P = ParamSpec("P")
 T = TypeVar("T")
 REMEMBERED = 1 << 16
+_COMPARISONS: dict[str, Callable[[Version, Version], bool]] = {
+    **{">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt},
+    **{"==": operator.eq, "!=": operator.ne},
+}
 _NAME = re.compile(r"[ \t]*([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)(?![A-Za-z0-9._-])")
+_CLAUSE = r"(?:~=|[=!<>]=|[<>])[ \t]*[A-Za-z0-9.*+!_-]+"
+_CLAUSES = re.compile(rf"{_CLAUSE}(?:[ \t]*,[ \t]*{_CLAUSE})*")
 
 
 def by_identity(function: Callable[P, T]) -> Callable[P, T]:
@@ -59,20 +66,23 @@ def requirement(text: str) -> Requirement:
     if name is None or "@" in head or "===" in head:
         return Requirement(text)
     try:
-        details = _nameless(head[name.end() :].strip(" \t"))
+        extras, specifier = _details(head[name.end() :].strip(" \t"))
         condition = _marker(marker.strip(" \t")) if semicolon else None
-    except InvalidRequirement:
+    except (InvalidRequirement, InvalidSpecifier):
         return Requirement(text)  # which says what is wrong with the whole of it
     found = Requirement.__new__(Requirement)  # its own copies are parsed anew
     found.name, found.url, found.marker = name[1], None, condition
-    found.extras, found.specifier = details.extras, details.specifier
+    found.extras, found.specifier = extras, specifier
     return found
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _nameless(text: str) -> Requirement:
-    """Extras and version specifier, whatever the name before them."""
-    return Requirement(f"name {text}")
+def _details(text: str) -> tuple[set[str], SpecifierSet]:
+    """What follows any name: extras and versions."""
+    if _CLAUSES.fullmatch(text):
+        return set(), SpecifierSet(text)
+    nameless = Requirement(f"name {text}")
+    return nameless.extras, nameless.specifier
 
 
 @lru_cache(maxsize=REMEMBERED)
@@ -93,7 +103,24 @@ def within(specifier: SpecifierSet, version: Version) -> bool:
 
 @by_identity
 def _meets(clause: Specifier, version: Version) -> bool:
+    compare, bound = _COMPARISONS.get(clause.operator), _release(clause.version)
+    if compare and bound and _is_plain(version):
+        return compare(version, bound)
     return clause.contains(version, prereleases=True)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _release(text: str) -> Version | None:
+    try:
+        version = Version(text)
+    except InvalidVersion:  # `1.*`, or anything after `===`
+        return None
+    return version if _is_plain(version) else None
+
+
+def _is_plain(version: Version) -> bool:
+    """Whether it is nothing but a release: between such, PEP 440 knows no exceptions from their order."""
+    return not (version.is_prerelease or version.is_postrelease or version.local)
 
 
 def combined(specifiers: Iterable[SpecifierSet]) -> SpecifierSet:

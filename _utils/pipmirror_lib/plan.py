@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import packaging
 from packaging.utils import NormalizedName
 from packaging.version import Version
 
@@ -69,7 +70,8 @@ def make(mirror: Mirror, platform: Platform, directory: PlatformDirectory) -> Pl
     key = _key(mirror, platform, directory)
 
     def decide() -> PlatformPlan | None:
-        return _decided(mirror, platform, directory, key)
+        with rarely_collected():  # until most of what was made is gone again
+            return _decided(mirror, platform, directory, key)
 
     plan = verdict.load(directory, key, decide) or decide()
     if plan is None:
@@ -88,12 +90,11 @@ def _decided(mirror: Mirror, platform: Platform, directory: PlatformDirectory, k
     profile = directory.profile()
     if profile is None:
         return None
-    with rarely_collected():
-        wheels = directory.manifest()["wheels"]
-        source = local.scan(directory.public, directory.scan_cache, wheels)
-        plan = _decide(mirror, platform, profile, source, wheels)
-        if not source.links:
-            verdict.store(directory, key, plan)
+    wheels = directory.manifest()["wheels"]
+    source = local.scan(directory.public, directory.scan_cache, wheels)
+    plan = _decide(mirror, platform, profile, source, wheels)
+    if not source.links:
+        verdict.store(directory, key, plan)
     return plan
 
 
@@ -288,6 +289,7 @@ def _key(mirror: Mirror, platform: Platform, directory: PlatformDirectory) -> st
         _stamp(directory.manifest_path),
         _stamp(directory.profile_path),
         STAMP,
+        packaging.__version__,
         _asked(mirror, platform),
         mirror.resolve_timeout,
     ]

@@ -92,8 +92,9 @@ def _optimistic(
         world.source.prefetch(dict.fromkeys(fresh), ())
         for want in level:
             wants.setdefault(want.project, []).append(want)
-        likely = [world.likely(name, _specifiers(wants[name])) for name in fresh]
-        world.source.prefetch((), [candidate for candidate in likely if candidate])
+        # A source that has everything at hand does not look at these.
+        likely = (world.likely(name, _specifiers(wants[name])) for name in fresh)
+        world.source.prefetch((), (candidate for candidate in likely if candidate))
         for name in dict.fromkeys(fresh):
             best = _best(world, name, wants[name])
             if best is None:

@@ -34,6 +34,8 @@ from pipmirror_lib.parts import requirement
 METADATA_LIMIT = 16 << 20
 CHUNK = 1 << 20
 REMEMBERED = 1024
+# Nothing that the parser would refuse, and without a build number; most names are like this.
+_PLAIN_NAME = re.compile(r"([A-Za-z0-9]+(?:[._][A-Za-z0-9]+)*)-0")
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,8 @@ def parse_name(filename: str) -> WheelName:
 
 @lru_cache(maxsize=8192)
 def _project_and_build(text: str) -> tuple[NormalizedName, BuildTag]:
+    if plain := _PLAIN_NAME.fullmatch(text):
+        return canonicalize_name(plain[1]), ()
     project, _, build, _ = parse_wheel_filename(f"{text}-py3-none-any.whl")
     return project, build
 
