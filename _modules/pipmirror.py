@@ -217,12 +217,15 @@ def publish(mirror=None, platform=None, test=False, **settings):
     return _act(library.publish_pages, mirror, platform, settings)
 
 
-def plan(mirror=None, platform=None, resolve=False, **settings):
+def plan(mirror=None, platform=None, resolve=False, upgrade=False, **settings):
     """
     Tell what a sync would do, and why. Nothing is changed and no container is started.
 
     resolve : False
         True asks the package index as well, and adds ``lock``: exactly the files that would come, with sizes (bytes).
+
+    upgrade : False
+        True asks what ``pipmirror.sync upgrade=True`` would bring, also where everything is there; implies ``resolve``.
 
     For ``mirror``, ``platform``, ``settings`` and what is raised see ``pipmirror.sync``.
 
@@ -258,8 +261,9 @@ def plan(mirror=None, platform=None, resolve=False, **settings):
         What else a sync would do (list of str).
 
     lock
-        With ``resolve`` only: ``{files: {FILE: {project, version, sha256, size, upload_time, kind}}, bytes, missing,
-        undecided: {FILE: why only a build could tell}, warnings}``, or ``{error}``.
+        With ``resolve`` only: ``{files: {FILE: {project, version, old, sha256, size, upload_time, kind}}, bytes,
+        missing, undecided: {FILE or URL: why only a build could tell}, warnings}``, or ``{error}``; ``old`` are the
+        versions that lie there.
 
     CLI Example:
 
@@ -267,10 +271,11 @@ def plan(mirror=None, platform=None, resolve=False, **settings):
 
         salt-call pipmirror.plan
         salt-call pipmirror.plan platform=debian-bookworm resolve=True
+        salt-call pipmirror.plan upgrade=True
     """
     from pipmirror_lib import reports
 
-    return {"platforms": _ask(reports.plans, mirror, platform, settings, resolve=resolve)}
+    return {"platforms": _ask(reports.plans, mirror, platform, settings, resolve=resolve, upgrade=upgrade)}
 
 
 def status(mirror=None, platform=None, **settings):

@@ -204,10 +204,14 @@ def lock(page, coming):
     files = coming["files"]
     total = f"{count(len(files), 'file')}, {size(coming['bytes'])}" if files else "nothing"
     page.say(f"would come from the index: {total}")
-    page.table([[size(file["size"]), file["kind"], name] for name, file in files.items()])
+    page.table([[size(file["size"]), file["kind"], f"{name}{instead(file['old'])}"] for name, file in files.items()])
     page.items("not to be had", pairs(coming["missing"]), color="LIGHT_RED", shown=LONG)
     page.items("only a build could tell", pairs(coming["undecided"]))
     page.items("warnings", coming["warnings"], color="YELLOW")
+
+
+def instead(versions):
+    return f" (here: {', '.join(versions)})" if versions else ""
 
 
 def status(page, answer):

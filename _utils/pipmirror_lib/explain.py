@@ -77,6 +77,16 @@ def failed_builds(world: World, first: Mapping[NormalizedName, Sequence[Want]]) 
     return missing.told()
 
 
+def stuck(world: World, causes: Sequence[Want]) -> tuple[str, list[str]]:
+    """Where a search was when it was stopped, and the declared requirements that led it there."""
+    chains = Chains(world)
+    fault = next(_faults(world, chains, _by_project(causes)), None)
+    if fault is None:
+        return "", []
+    declared = dict.fromkeys(chain.declared for want in fault.wants for chain in chains.of(want))
+    return harmless(f"it was at the {fault.text}; ") if fault.conflict else "", list(declared)[:SHOWN]
+
+
 class _Blame:
     """What is told of each declared requirement."""
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pipmirror_lib import local, plan, references
+from pipmirror_lib.candidates import Candidate
 from pipmirror_lib.mirror import PRIVATE, PlatformDirectory, Record, known_downloads, metadata_cache, using_downloads
 from pipmirror_lib.moments import age
+from pipmirror_lib.profile import TargetProfile
 from pipmirror_lib.settings import Mirror, Platform
 from pipmirror_lib.verdict import PlatformPlan
 from pipmirror_lib.wheels import parse_name
@@ -36,16 +38,16 @@ def platforms(mirror: Mirror) -> Report:
     }
 
 
-def plans(mirror: Mirror, name: str | None, *, resolve: bool = False) -> dict[str, Report]:
-    """{platform: plan} from what lies there; with `resolve` the index is asked what would come."""
+def plans(mirror: Mirror, name: str | None, *, resolve: bool = False, upgrade: bool = False) -> dict[str, Report]:
+    """{platform: plan} from what lies there; with `resolve` or `upgrade` the index is asked what would come."""
     found = {}
     for platform in mirror.selected(name):
         directory = PlatformDirectory.of(mirror, platform.name)
         found[platform.name] = _plan(plan.make(mirror, platform, directory))
-    if resolve:
+    if resolve or upgrade:
         with _index(mirror) as index:
             for platform in mirror.selected(name):
-                found[platform.name]["lock"] = _lock(mirror, platform, index)
+                found[platform.name]["lock"] = _lock(mirror, platform, index, upgrade or mirror.upgrade is True)
     return found
 
 
@@ -84,20 +86,23 @@ def _index(mirror: Mirror) -> Iterator[Any]:
             yield index
 
 
-def _lock(mirror: Mirror, platform: Platform, index: Any) -> Report:
+def _lock(mirror: Mirror, platform: Platform, index: Any, upgrade: bool) -> Report:
     from pipmirror_lib import lock
 
     directory = PlatformDirectory.of(mirror, platform.name)
     profile = directory.profile()
     if profile is None:
         return {"error": plan.NEVER_PROFILED}
-    present = local.scan(directory.public, directory.scan_cache, directory.manifest()["wheels"])
-    direct = references.known(directory.manifest()["wheels"], present.files)
-    made = lock.make(mirror, platform, profile, present, index, upgrade=mirror.upgrade is True, direct=direct)
+    wheels = directory.manifest()["wheels"]
+    present = local.scan(directory.public, directory.scan_cache, wheels)
+    direct = references.known(wheels, present.files)
+    made = lock.make(mirror, platform, profile, present, index, upgrade=upgrade, direct=direct)
+    moved = _moved(mirror, platform, profile, index, wheels, direct) if upgrade else {}
     files = {
         candidate.filename: {
             "project": candidate.project,
             "version": str(candidate.version),
+            "old": sorted({str(there.version) for there in present.files(candidate.project)}),
             "sha256": candidate.sha256,
             "size": candidate.size,
             "upload_time": candidate.upload_time,
@@ -109,9 +114,33 @@ def _lock(mirror: Mirror, platform: Platform, index: Any) -> Report:
         "files": files,
         "bytes": sum(file["size"] or 0 for file in files.values()),
         "missing": dict(made.missing),
-        "undecided": dict(made.undecided),
+        "undecided": {**made.undecided, **moved},
         "warnings": list(made.warnings),
     }
+
+
+def _moved(
+    mirror: Mirror,
+    platform: Platform,
+    profile: TargetProfile,
+    index: Any,
+    wheels: Mapping[str, Record],
+    direct: Mapping[str, Candidate],
+) -> dict[str, str]:
+    """{URL: what an upgrade would look at again}; of files only fetching them tells whether they have changed."""
+    from pipmirror_lib.sources import Sources
+
+    sources, found = Sources(mirror, index), {}
+    for reference in (r for wanted in platform.sets for r in references.direct(wanted.requirements)):
+        known = direct.get(reference.key)
+        if known is None or reference.is_fixed or not profile.applies(reference.marker):
+            continue
+        newest = sources.newest(reference)
+        if not newest:
+            found[str(reference)] = "is fetched again by an upgrade, which tells whether it has changed"
+        elif newest != wheels[known.filename]["source"]:
+            found[str(reference)] = f"has moved to {newest['commit'][:12]}; what that requires, its build tells"
+    return found
 
 
 def status(mirror: Mirror, name: str | None) -> dict[str, Report]:

@@ -349,6 +349,31 @@ def test_a_plan_asks_neither_git_nor_container(tmp_path: Path, server: LocalInde
     assert set(lock["files"]) == {DEP}
 
 
+def test_a_plan_says_what_an_upgrade_would_bring(
+    tmp_path: Path, server: LocalIndex, demo: Repository, container: Container
+) -> None:
+    name = server.add(make_wheel(tmp_path / "files", "other", "1.0"))
+    url = server.url.replace("/simple/", f"/files/{name}")
+    text = f"git+{demo.url}@main"
+    mirror = declared(tmp_path, server, text, url, "dep")
+    good(mirror)
+
+    def coming() -> tuple[dict[str, Any], dict[str, str]]:
+        lock = reports.plans(mirror, None, upgrade=True)["bookworm"]["lock"]
+        return lock["files"], lock["undecided"]
+
+    assert coming() == ({}, {f"other @ {url}": "is fetched again by an upgrade, which tells whether it has changed"})
+    moved = demo.commit({"new.py": ""})
+    server.add(make_wheel(tmp_path / "files", "dep", "2.0"))
+    files, undecided = coming()
+    assert {name: (file["old"], file["version"]) for name, file in files.items()} == {
+        "dep-2.0-py3-none-any.whl": (["1.0"], "2.0")
+    }
+    assert moved[:12] in undecided[text]
+    assert good(mirror)["added"] == {}, "nothing was changed by asking"
+    assert len(container.requests) == 1
+
+
 def test_a_lost_manifest_is_recovered_from(
     tmp_path: Path, server: LocalIndex, demo: Repository, container: Container
 ) -> None:
