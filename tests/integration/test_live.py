@@ -120,3 +120,32 @@ def test_a_second_run_changes_nothing(mirrored: Minion) -> None:
     assert {name for name in after if after[name] != before.get(name)} <= {
         f".pipmirror/{platform_of(image)}/{cache}.cache" for image in IMAGES for cache in ("verdict", "lists", "scan")
     }
+
+
+def test_a_set_that_cannot_be_decided_is_stopped_and_apart_it_can(
+    tmp_path: Path, ensure: Callable[[str], None]
+) -> None:
+    """Every release of awscli pins docutils below what sphinx wants; the index has some two thousand of them."""
+    ensure("debian:bookworm")
+    minion = Minion(
+        tmp_path / "minion",
+        {
+            "target": str(tmp_path / "mirror"),
+            "packages": ["sphinx", "awscli"],
+            "resolve_timeout": 10,
+            "platforms": [{"image": "debian:bookworm", "pre-command": PRE_COMMAND}],
+        },
+    )
+    stopped = minion.call("pipmirror.sync", timeout=300)
+    if stopped.code == 0:
+        pytest.skip("awscli and sphinx can live together now")
+    comment = stopped.platform["comment"]
+    assert "resolve_timeout of 10 s is over" in comment
+    assert "docutils" in comment
+    assert "into sets of their own" in comment
+    assert sum(path.stat().st_size for path in (tmp_path / "mirror").rglob("*") if path.is_file()) < 200e6
+    minion.pillar.update(packages=["sphinx"], sets={"aws": ["awscli"]}, verify=True)
+    done = minion.call("pipmirror.sync", timeout=600)
+    assert done.code == 0, done
+    versions = {record["version"] for record in done.platform["added"].values() if record["project"] == "docutils"}
+    assert len(versions) == 2, "each set has its own"
