@@ -33,7 +33,7 @@ __virtualname__ = "pipmirror"
 
 # Filled in where our outputter is at hand; Salt reads it under this name.
 __outputter__ = {}
-READABLE = ("sync", "prepare", "verify", "prune", "publish", "plan", "status", "wheels", "why", "platforms", "faults")
+READABLE = ("sync", "prepare", "verify", "publish", "plan", "status", "wheels", "why", "platforms", "faults", "prune")
 
 REQUIRED = ("docker", "installer", "packaging", "requests", "resolvelib")
 
@@ -171,10 +171,11 @@ def prune(mirror=None, platform=None, force=False, test=False, **settings):
     test : False
         True tells what would go, with sizes (bytes), and removes nothing.
 
-    Returns what ``pipmirror.sync`` returns, with ``removed: {FILE: {project, version, size, since}}``, ``leftovers:
-    {FOLDER: {files, size}}`` and ``unneeded: {noted: [FILE], dropped: [FILE]}`` (whose days begin, and whose count no
-    more) of each platform, and beside ``platforms`` the ``leftovers`` that platforms share and ``images: {ID:
-    {platform, kind, made, size}}``. For the other parameters and what is raised see there.
+    Returns ``{result, comment, platforms: {NAME: {result, comment, held, added, removed: {FILE: {project, version,
+    reason, size, since}}, unneeded: {noted: [FILE], dropped: [FILE]}, leftovers: {FOLDER: {files, size}}, seconds}},
+    leftovers, images: {ID: {platform, kind, made, size}}}``: ``held`` is the guard that holds ('' for none), ``noted``
+    are wheels whose days begin now, ``dropped`` those that are needed again or gone, and the ``leftovers`` beside
+    ``platforms`` are those that platforms share. For the other parameters and what is raised see ``pipmirror.sync``.
 
     CLI Example:
 

@@ -294,7 +294,9 @@ def _chains(page, label, found):
 
 
 def done(page, answer):
-    """What ``sync``, ``prepare``, ``verify``, ``prune`` and ``publish`` have done."""
+    """
+    What ``sync``, ``prepare``, ``verify`` and ``publish`` have done.
+    """
     if "result" not in answer:
         drift(page, answer)
         return
@@ -306,30 +308,41 @@ def done(page, answer):
         page.facts(preparation(one))
         added = one["added"]
         page.table([[size(about["size"]), about["origin"], came(about), file] for file, about in added.items()])
-        removed = one["removed"]
-        page.items("removed", pairs({file: about["reason"] for file, about in removed.items() if "reason" in about}))
-        rest = {file: about for file, about in removed.items() if "since" in about}
-        page.table(
-            [[size(about["size"]), f"needed until {when(about['since'])}", file] for file, about in rest.items()]
-        )
-        page.items("leftovers", leftovers(one))
+        page.items("removed", pairs({file: about["reason"] for file, about in one["removed"].items()}))
         page.items("verified", proofs(one.get("verified", {})))
-    page.items("leftovers of the whole mirror", leftovers(answer), 0)
-    if answer.get("images"):
-        page.say("builder images that no platform uses:", 0)
-        images = answer["images"].items()
-        page.table(
-            [[size(one["size"]), one["platform"], when(one["made"]), name[:19]] for name, one in images], indent=2
-        )
     page.say(answer["comment"], 0)
 
 
-def leftovers(answer):
-    """What ``prune`` has found besides wheels."""
-    return [
-        f"{folder}: {count(found['files'], 'file')}, {size(found['size'])}"
-        for folder, found in answer.get("leftovers", {}).items()
+def prune(page, answer):
+    """
+    What has gone, or would go.
+    """
+    for name, one in answer["platforms"].items():
+        sizes = {file: about.get("size", 0) for file, about in one["removed"].items()}
+        color = "YELLOW" if one["held"] else "GREEN"
+        page.title(
+            name, f"{count(len(sizes), 'wheel')}, {size(sum(sizes.values()))}", color if one["result"] else "LIGHT_RED"
+        )
+        if one["comment"]:
+            page.say(one["comment"])
+        page.table([[size(sizes[file]), file, about["reason"]] for file, about in one["removed"].items()])
+        page.items("not needed from now on", one["unneeded"]["noted"])
+        page.items("needed again, or gone", one["unneeded"]["dropped"])
+        page.facts(heaps(one["leftovers"]))
+    page.facts(heaps(answer["leftovers"]))
+    rows = [
+        [size(about["size"]), about["kind"], about["platform"], when(about["made"])]
+        for about in answer["images"].values()
     ]
+    page.table([["size", "image", "platform", "made"], *rows] if rows else [], indent=2)
+    page.say(answer["comment"], 0)
+
+
+def heaps(leftovers):
+    """
+    How much of what lies beside the wheels.
+    """
+    return {folder: f"{count(about['files'], 'file')}, {size(about['size'])}" for folder, about in leftovers.items()}
 
 
 def preparation(one):
@@ -374,7 +387,7 @@ SHOWS = {
     "plan": plan,
     "platforms": platforms,
     "prepare": done,
-    "prune": done,
+    "prune": prune,
     "publish": done,
     "status": status,
     "sync": done,

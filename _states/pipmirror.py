@@ -197,7 +197,7 @@ def _changes(result):
 def _brief(what):
     """A count, where there is a list, or too much to read."""
     if isinstance(what, dict):
-        what = {key: _brief(value) if isinstance(value, list) else value for key, value in what.items()}
+        what = {key: _brief(value) if isinstance(value, list) else value for key, value in what.items() if value != []}
     if isinstance(what, list) or len(what) > SHOWN:
         return "1 wheel" if len(what) == 1 else f"{len(what)} wheels"
     return what
@@ -208,7 +208,8 @@ def _removals(answer):
     changes = {}
     for platform, result in answer["platforms"].items():
         parts = {"wheels": result["removed"], "unneeded": result.get("unneeded"), **result.get("leftovers", {})}
-        changes[platform] = {part: _brief(what) for part, what in parts.items() if what}
+        found = {part: _brief(what) for part, what in parts.items() if what}
+        changes[platform] = {part: what for part, what in found.items() if what}
     changes["(shared)"] = {**answer["leftovers"], **({"images": answer["images"]} if answer["images"] else {})}
     return {part: what for part, what in changes.items() if what}
 

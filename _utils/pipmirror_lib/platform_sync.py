@@ -97,6 +97,7 @@ class PlatformSync:
         return []
 
     def prune_only(self, force: bool, test: bool) -> list[str]:
+        self.details.update(held="", unneeded={"noted": [], "dropped": []}, leftovers={})
         if test or not self.directory.private.is_dir():
             planned = self._plan()
             self._note_unneeded(planned, test=True)
@@ -322,7 +323,7 @@ class PlatformSync:
             self.notes.append(f"{prune.HELD}: {outlook.held}")
         if not about:
             return
-        what = f"{explain.count(len(about), 'wheel')}, {sum(one['size'] for one in about.values()) / 1e6:.1f} MB"
+        what = prune.amount([one["size"] for one in about.values()])
         if manifest is None:
             self.removed.update(about)
             self.notes.append(f"would remove {what}")

@@ -62,3 +62,8 @@ def named(filenames: Collection[str]) -> str:
     """Wheels by name, as far as a line holds them."""
     more = f" and {len(filenames) - SHOWN} more" if len(filenames) > SHOWN else ""
     return ", ".join(list(filenames)[:SHOWN]) + more
+
+
+def amount(sizes: Collection[int]) -> str:
+    total = sum(sizes)
+    return f"{count(len(sizes), 'wheel')}, " + (f"{total / 1e6:.1f} MB" if total >= 1e6 else f"{total / 1e3:.1f} kB")

@@ -35,8 +35,7 @@ class Pruning:
         if not test:
             plan.remember(self.directory, unneeded=since)
         before = set(known) if isinstance(known, dict) else set()
-        changes = {"noted": sorted(since.keys() - before), "dropped": sorted(before - since.keys())}
-        return {what: names for what, names in changes.items() if names}
+        return {"noted": sorted(since.keys() - before), "dropped": sorted(before - since.keys())}
 
     def outlook(self, planned: PlatformPlan, *, force: bool = False) -> Outlook:
         """Which wheels may go now, or which guard holds them."""
@@ -54,6 +53,7 @@ class Pruning:
             filename: {
                 "project": name.project,
                 "version": str(name.version),
+                "reason": f"no set has needed it since {going[filename]}",
                 "size": os.lstat(self.directory.public / filename).st_size,
                 "since": going[filename],
             }

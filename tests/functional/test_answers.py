@@ -20,6 +20,7 @@ ALPHA, BETA, OLD = (f"{stem}-py3-none-any.whl" for stem in ("alpha-1.0", "beta-2
 NOTHING = type(None)
 DONE = {"result": bool, "comment": str, "added": dict, "removed": dict, "seconds": float}
 UNMET = {"*": str}
+LEFTOVERS = {"*": {"files": int, "size": int}}
 # What DESIGN and the docstrings promise: every key, and of what type; `*` stands for keys that are names.
 SHAPES: dict[str, Any] = {
     "plan": {
@@ -107,8 +108,26 @@ SHAPES: dict[str, Any] = {
         }
     },
     "publish": {"platforms": {"*": {"written": [str], "removed": [str]}}},
+    "prune": {
+        "result": bool,
+        "comment": str,
+        "platforms": {
+            "*": {
+                "result": bool,
+                "comment": str,
+                "held": str,
+                "added": {},
+                "removed": {"*": {"project": str, "version": str, "reason": str, "size": int, "since": str}},
+                "unneeded": {"noted": [str], "dropped": [str]},
+                "leftovers": LEFTOVERS,
+                "seconds": float,
+            }
+        },
+        "leftovers": LEFTOVERS,
+        "images": {"*": {"platform": str, "kind": str, "made": str, "size": int}},
+    },
 }
-ARGUMENTS = {"why": {"project": "beta"}, "publish": {"test": True}}
+ARGUMENTS = {"why": {"project": "beta"}, "publish": {"test": True}, "prune": {"test": True, "keep_days": 0}}
 SORTED = ("closure", "orphans", "unrecorded", "vanished", "withdrawn", "tags", "written", "removed")
 
 
@@ -150,12 +169,12 @@ def test_the_shape_of_every_answer(synced: Site) -> None:
 def test_the_shape_is_the_same_while_something_is_missing(synced: Site) -> None:
     (synced.public() / BETA).unlink()
     (synced.public() / "bad-1.0-py3-none-any.whl").write_bytes(b"")
-    for function in ("plan", "status", "wheels", "why"):
+    for function in ("plan", "status", "wheels", "why", "prune"):
         check(SHAPES[function], ask(synced, function), function)
 
 
 def test_the_shape_is_the_same_before_there_is_anything(bare: Site) -> None:
-    for function, arguments in {"plan": {}, "status": {}, "why": {"project": "alpha"}}.items():
+    for function, arguments in {"plan": {}, "status": {}, "why": {"project": "alpha"}, "prune": {}}.items():
         check(SHAPES[function], bare.call(function, **arguments).value, function)
 
 

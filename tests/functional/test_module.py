@@ -221,7 +221,7 @@ def test_prune_from_the_command_line(site: Site) -> None:
     answer = site.call("prune", keep_days=0)
     assert answer.code == 0, answer
     assert answer.platform["removed"] == told.platform["removed"]
-    assert set(answer.platform["removed"][BETA_1]) == {"project", "version", "size", "since"}
+    assert set(answer.platform["removed"][BETA_1]) == {"project", "version", "reason", "size", "since"}
     assert answer.value["images"] == {}
     assert "builder images were left alone: " in answer.value["comment"], "no engine is no failure"
     assert BETA_1 not in site.wheels()

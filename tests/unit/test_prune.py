@@ -77,3 +77,8 @@ def test_force_overrides_no_day() -> None:
 def test_a_line_holds_a_few_names() -> None:
     assert prune.named(["a", "b"]) == "a, b"
     assert prune.named([str(number) for number in range(8)]) == "0, 1, 2, 3, 4 and 3 more"
+
+
+def test_an_amount() -> None:
+    assert prune.amount([900]) == "1 wheel, 0.9 kB"
+    assert prune.amount([1_000_000, 250_000]) == "2 wheels, 1.2 MB"

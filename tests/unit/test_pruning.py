@@ -96,7 +96,7 @@ def test_a_sync_notes_what_the_pillar_needs_no_more(mirror: Mirror, server: Loca
     manifest = plan.manifest_stamp(directory_of(mirror))
     server.log.clear()
     result = synced(mirror)
-    assert result["unneeded"] == {"noted": [OLD]}
+    assert result["unneeded"] == {"noted": [OLD], "dropped": []}
     assert list(unneeded(mirror)) == [OLD]
     assert age(unneeded(mirror)[OLD]) < 60
     assert plan.manifest_stamp(directory_of(mirror)) == manifest
@@ -107,11 +107,11 @@ def test_a_sync_notes_what_the_pillar_needs_no_more(mirror: Mirror, server: Loca
 
 
 def test_a_prune_notes_it_too(mirror: Mirror) -> None:
-    assert pruned(mirror, test=True)["unneeded"] == {"noted": [OLD]}
+    assert pruned(mirror, test=True)["unneeded"] == {"noted": [OLD], "dropped": []}
     assert unneeded(mirror) == {}
-    assert pruned(mirror)["unneeded"] == {"noted": [OLD]}
+    assert pruned(mirror)["unneeded"] == {"noted": [OLD], "dropped": []}
     assert list(unneeded(mirror)) == [OLD]
-    assert "unneeded" not in pruned(mirror)
+    assert pruned(mirror)["unneeded"] == {"noted": [], "dropped": []}
 
 
 def test_the_clock_goes_on(mirror: Mirror, server: LocalIndex, tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_what_is_needed_again_begins_anew(mirror: Mirror, server: LocalIndex, tm
     wait(mirror, days=40)
     wanting = declare(tmp_path, server.url, packages=["demo", "old"])
     assert not made(wanting).nothing_to_do
-    assert synced(wanting)["unneeded"] == {"dropped": [OLD]}
+    assert synced(wanting)["unneeded"] == {"noted": [], "dropped": [OLD]}
     assert unneeded(mirror) == {}
     synced(mirror)
     assert age(unneeded(mirror)[OLD]) < 60
@@ -173,7 +173,15 @@ def test_a_wheel_goes_when_its_days_are_over(mirror: Mirror) -> None:
     wait(mirror, days=2)
     since, size = unneeded(mirror)[OLD], (directory_of(mirror).public / OLD).stat().st_size
     result = pruned(mirror)
-    assert result["removed"] == {OLD: {"project": "old", "version": "1.0", "size": size, "since": since}}
+    assert result["removed"] == {
+        OLD: {
+            "project": "old",
+            "version": "1.0",
+            "reason": f"no set has needed it since {since}",
+            "size": size,
+            "since": since,
+        }
+    }
     assert "removed 1 wheel" in result["comment"]
     assert wheels(mirror) == {DEMO, DEP}
     assert not (directory_of(mirror).public / f"{OLD}.metadata").exists()
