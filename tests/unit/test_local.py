@@ -92,6 +92,18 @@ def test_what_is_known_is_not_opened_again(tmp_path: Path, opened: list[str]) ->
     assert [again.metadata(c) for c in again.all_files] == [first.metadata(c) for c in first.all_files]
 
 
+def test_a_cache_that_says_it_all_is_left_alone(tmp_path: Path) -> None:
+    wheel = make_wheel(tmp_path / "w")
+    cache = tmp_path / "cache.json"
+    scan(tmp_path / "w", cache)
+    written = cache.stat().st_mtime_ns, cache.stat().st_ino
+    scan(tmp_path / "w", cache)
+    assert (cache.stat().st_mtime_ns, cache.stat().st_ino) == written
+    os.utime(wheel, (1, 1))
+    scan(tmp_path / "w", cache)
+    assert (cache.stat().st_mtime_ns, cache.stat().st_ino) != written
+
+
 def test_only_what_changed_is_opened(tmp_path: Path, opened: list[str]) -> None:
     make_wheel(tmp_path / "w")
     make_wheel(tmp_path / "w", "other", "1.0")

@@ -97,6 +97,15 @@ def test_requirements_are_read_as_packaging_reads_them(name: str) -> None:
         assert read(parts.requirement, text) == read(Requirement, text), text
 
 
+def test_version_specifiers_are_read_as_packaging_reads_them() -> None:
+    operators = ["~=", "==", "!=", "<=", ">=", "<", ">", "===", "=", "=>", "", "> ", "= ="]
+    versions = ["1", "1.*", "1.0.*", "*", "1.0+x", "1!2.0", "1.0rc1", "1.0-1", "v1.0", "1.0.", "x", "", "1 0", "1_0"]
+    clauses = [f"{one}{version}" for one, version in itertools.product(operators, versions)]
+    for clause, joint, other in itertools.product(clauses, [",", " , ", " ", ",,"], [">=1", "!=2.*", ""]):
+        text = f"demo{clause}{joint}{other}"
+        assert read(parts.requirement, text) == read(Requirement, text), text
+
+
 def test_the_texts_are_of_both_kinds() -> None:
     kinds = [type(read(Requirement, "".join(text))) for text in itertools.product(NAMES, DETAILS, MARKERS)]
     assert kinds.count(str) > 500
@@ -128,7 +137,7 @@ CLAUSES = [
         "===1.0",
         "===1.0+local",
     ),
-    *("<1.0rc2", ">1.0.post0", "==1.0+local", ">=2!0", "!=1.*", ">=1.0.dev1"),
+    *("<1.0rc2", ">1.0.post0", "==1.0+local", ">=2!0", "!=1.*", ">=1.0.dev1", "<=1.0.1", ">0.9", "!=1.0+local", "<2!0"),
 ]
 
 

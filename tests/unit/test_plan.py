@@ -10,6 +10,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import packaging
 import pytest
 from pipmirror_lib import plan, resolve
 from pipmirror_lib.mirror import PlatformDirectory
@@ -298,6 +299,15 @@ def test_another_code_decides_anew(
 ) -> None:
     make(mirror)
     monkeypatch.setattr(plan, "STAMP", "another")
+    make(mirror)
+    assert len(asked) == 2
+
+
+def test_another_packaging_decides_anew(
+    mirror: Mirror, directory: PlatformDirectory, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(mirror)
+    monkeypatch.setattr(packaging, "__version__", "another")
     make(mirror)
     assert len(asked) == 2
 

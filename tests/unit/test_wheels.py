@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 from packaging.tags import Tag
+from packaging.utils import parse_wheel_filename
 from packaging.version import Version
 from pipmirror_lib import wheels
 from pipmirror_lib.errors import WheelError
 from pipmirror_lib.wheels import (
     Metadata,
+    WheelName,
     check_record,
     checked_metadata,
     parse_metadata,
@@ -254,3 +257,17 @@ def test_a_wheel_without_record(tmp_path: Path) -> None:
 def test_versions_are_parsed_once() -> None:
     assert wheels.parse_version("1.0") is wheels.parse_version("1.0")
     assert wheels.parse_version("1.0") == Version("1.0")
+
+
+def test_names_are_read_as_packaging_reads_them() -> None:
+    """A plain name takes a short cut."""
+    projects = ["demo", "Demo.Pkg", "a_b", "a__b", "_a", "a_", "a.", ".a", "2to3", "a b", "d\u00e9", "a+b", "a._b", ""]
+    for project, build in itertools.product(projects, ["", "-1", "-1a", "-x", "-0"]):
+        filename = f"{project}-1.0{build}-py3-none-any.whl"
+        try:
+            name, version, number, tags = parse_wheel_filename(filename)
+        except ValueError:
+            with pytest.raises(WheelError):
+                parse_name(filename)
+        else:
+            assert parse_name(filename) == WheelName(name, version, number, tags), filename
