@@ -77,6 +77,15 @@ def requirement(text: str) -> Requirement:
 
 
 @lru_cache(maxsize=REMEMBERED)
+def condition(text: str) -> Marker | None:
+    """The marker of a dependency specifier that is known to be valid; most need not be read any further."""
+    head, semicolon, marker = text.partition(";")
+    if "@" in head or "===" in head:
+        return requirement(text).marker
+    return _marker(marker.strip(" \t")) if semicolon else None
+
+
+@lru_cache(maxsize=REMEMBERED)
 def _details(text: str) -> tuple[set[str], SpecifierSet]:
     """What follows any name: extras and versions."""
     if _CLAUSES.fullmatch(text):
@@ -93,7 +102,15 @@ def _marker(text: str) -> Marker | None:
 @by_identity
 def without_marker(wanted: Requirement) -> str:
     """A requirement as people read it, without its marker."""
-    return str(wanted).split(";")[0].strip()
+    if wanted.url:
+        return str(wanted).split(";")[0].strip()
+    extras = f"[{','.join(sorted(wanted.extras))}]" if wanted.extras else ""
+    return f"{wanted.name}{extras}{_text(wanted.specifier)}"
+
+
+@by_identity
+def _text(specifier: SpecifierSet) -> str:
+    return str(specifier)
 
 
 def within(specifier: SpecifierSet, version: Version) -> bool:

@@ -130,10 +130,11 @@ def _next_level(
     seen: set[tuple[NormalizedName, str]],
 ) -> Iterator[Want]:
     for want in level:
-        for extra in ("", *want.extras):
-            if want.project in chosen and (want.project, extra) not in seen:
-                seen.add((want.project, extra))
-                yield from world.dependencies(chosen[want.project], extra)
+        project = want.project
+        for extra in ("", *want.extras) if project in chosen else ():
+            if (project, extra) not in seen:
+                seen.add((project, extra))
+                yield from world.dependencies(chosen[project], extra)
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,14 @@ import hashlib
 import os
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from email.parser import BytesHeaderParser
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import IO, Any
 
+from packaging.markers import Marker
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.tags import Tag, parse_tag
 from packaging.utils import (
@@ -28,7 +29,7 @@ from packaging.utils import (
 from packaging.version import Version
 
 from pipmirror_lib.errors import PipmirrorError, WheelError
-from pipmirror_lib.parts import requirement
+from pipmirror_lib.parts import condition, requirement
 
 # Real METADATA stays below 1 MB; what is larger is an attack on our memory.
 METADATA_LIMIT = 16 << 20
@@ -60,6 +61,8 @@ class Metadata:
     extras: tuple[str, ...] = ()
     dynamic: tuple[str, ...] = ()
     summary: str = ""
+    # Whether every Requires-Dist was read before, and is valid.
+    sound: bool = False
 
     @cached_property
     def project(self) -> NormalizedName:
@@ -72,6 +75,16 @@ class Metadata:
             return tuple(requirement(text) for text in self.requires_dist)
         except InvalidRequirement as error:
             raise WheelError(f"invalid Requires-Dist in {self.name} {self.version}: {error}") from error
+
+    @cached_property
+    def conditions(self) -> tuple[tuple[str, Marker | None], ...]:
+        """Every Requires-Dist with its marker: three of four are for extras that nobody wants, and not read further.
+
+        WheelError as above.
+        """
+        if not self.sound:
+            _ = self.dependencies
+        return tuple((text, condition(text)) for text in self.requires_dist)
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Metadata:
@@ -131,16 +144,27 @@ def parse_metadata(content: bytes) -> Metadata:
     name, version = every("Name"), every("Version")
     if not name or not version:
         raise WheelError("METADATA lacks Name or Version")
+    requires_dist = every("Requires-Dist")
     return Metadata(
         name=name[0],
         version=version[0],
         metadata_version=next(iter(every("Metadata-Version")), ""),
         requires_python=next(iter(every("Requires-Python")), None),
-        requires_dist=every("Requires-Dist"),
+        requires_dist=requires_dist,
         extras=tuple(canonicalize_name(extra) for extra in every("Provides-Extra")),
         dynamic=tuple(field.lower() for field in every("Dynamic")),
         summary=next(iter(every("Summary")), "")[:500],
+        sound=_are_valid(requires_dist),
     )
+
+
+def _are_valid(requires_dist: Iterable[str]) -> bool:
+    try:
+        for text in requires_dist:
+            requirement(text)
+    except ValueError:  # told where somebody wants them
+        return False
+    return True
 
 
 def read_metadata(wheel: Path | IO[bytes], filename: str) -> bytes:

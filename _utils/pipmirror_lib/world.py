@@ -12,7 +12,7 @@ from packaging.version import Version
 
 from pipmirror_lib.candidates import Candidate, Shelf, Source
 from pipmirror_lib.errors import BuildError, WheelError
-from pipmirror_lib.parts import canonical, combined, without_marker
+from pipmirror_lib.parts import canonical, combined, requirement, without_marker
 from pipmirror_lib.profile import TargetProfile
 from pipmirror_lib.references import NOT_FETCHED, DirectReference
 from pipmirror_lib.wheels import Metadata
@@ -181,8 +181,8 @@ class World:
     def _read(self, candidate: Candidate) -> Metadata | None:
         try:
             metadata = self.source.metadata(candidate)
-            for requirement in metadata.dependencies:
-                self.question.profile.applies(requirement.marker)
+            for _, marker in metadata.conditions:
+                self.question.profile.applies(marker)
         except BuildError as error:
             # As in pip: a project that does not build ends the matter, it does not silently become an older one.
             self.failed[candidate.project] = str(error)
@@ -209,7 +209,8 @@ class World:
                 self._dependencies[key] = ()
                 return ()
             applies = self.question.profile.applies
-            wants = tuple(Want(r, candidate) for r in metadata.dependencies if applies(r.marker, extra))
+            held = (text for text, marker in metadata.conditions if applies(marker, extra))
+            wants = tuple(Want(requirement(text), candidate) for text in held)
             self._met += wants
             self._dependencies[key] = wants
         return self._dependencies[key]

@@ -178,3 +178,21 @@ def test_answers_are_given_once_and_never_for_another_object(monkeypatch: pytest
     one = Version("3")
     assert (texts(one), texts(one), texts(one, one)) == ("3", "3", "3/3")
     assert asked[100:] == ["3", "3/3"]
+
+
+@pytest.mark.parametrize("name", ["demo", "Demo.Pkg"])
+def test_the_condition_of_a_valid_requirement_is_its_marker(name: str) -> None:
+    compared = 0
+    for details, marker in itertools.product(DETAILS, MARKERS):
+        text = f"{name}{details}{marker}"
+        if isinstance(expected := read(Requirement, text), tuple):
+            compared += 1
+            assert str(parts.condition(text)) == expected[4], text
+    assert compared > 50
+
+
+@pytest.mark.parametrize("details", DETAILS)
+def test_a_requirement_without_its_marker(details: str) -> None:
+    if isinstance(expected := read(Requirement, f"demo{details}"), tuple):
+        for marker in ("", " ; os_name == 'posix'"):
+            assert parts.without_marker(Requirement(f"demo{details}{marker}")) == str(expected[5]).split(";")[0].strip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import itertools
@@ -271,3 +272,24 @@ def test_names_are_read_as_packaging_reads_them() -> None:
                 parse_name(filename)
         else:
             assert parse_name(filename) == WheelName(name, version, number, tags), filename
+
+
+def test_requirements_of_extras_are_not_read_before_somebody_wants_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = ("a>=1", "b<2; python_version < '3'", "c; extra == 'x'")
+    metadata = parse_metadata(core_metadata("demo", "1.0", requires=texts).encode())
+    assert metadata.sound
+    monkeypatch.setattr(wheels, "requirement", lambda text: pytest.fail(f"{text} was read"))
+    remembered = Metadata.from_data(dataclasses.asdict(metadata))
+    assert [(text, str(marker)) for text, marker in remembered.conditions] == [
+        ("a>=1", "None"),
+        ("b<2; python_version < '3'", 'python_version < "3"'),
+        ("c; extra == 'x'", 'extra == "x"'),
+    ]
+
+
+@pytest.mark.parametrize("text", ["a>", "a; python_version", "!"])
+def test_metadata_with_an_invalid_requirement_is_not_sound(text: str) -> None:
+    metadata = parse_metadata(core_metadata("demo", "1.0", requires=["a", text]).encode())
+    assert not metadata.sound
+    with pytest.raises(WheelError, match="invalid Requires-Dist"):
+        _ = Metadata.from_data(dataclasses.asdict(metadata)).conditions
