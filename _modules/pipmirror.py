@@ -507,7 +507,7 @@ def _act(action, mirror, platform, arguments, **options):
             done = action(one, platform, progress=progress, **options)
             good = good and done["result"]
             comments.append(f"{prefix} {done['comment']}".strip())
-            for part in done.keys() - {"result", "comment"}:
+            for part in sorted(done.keys() - {"result", "comment"}):
                 found = {f"{prefix}{name}": result for name, result in done[part].items()}
                 results.setdefault(part, {}).update(found)
     if not good:

@@ -26,6 +26,13 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def gather(missing: dict[str, str], more: Mapping[str, str], wanted: str) -> None:
+    """Add what one set lacks; a requirement that several sets have may fail in each for a reason of its own."""
+    for requirement, reason in more.items():
+        before = missing.get(requirement, reason)
+        missing[requirement] = reason if before == reason else f"{before}; in the set {wanted}: {reason}"
+
+
 @dataclass(frozen=True)
 class Fault:
     """One thing that is wrong, and the wants that have to do with it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from pipmirror_lib import resolve
+from pipmirror_lib import explain, resolve
 from pipmirror_lib.candidates import Candidate
 from pipmirror_lib.errors import ResolutionError
 from pipmirror_lib.index import Index, IndexSource
@@ -64,7 +64,7 @@ def make(
         except ResolutionError as error:
             missing[f"set {wanted.name}"] = str(error)
             continue
-        missing.update(answer.missing)
+        explain.gather(missing, answer.missing, wanted.name)
         warnings.update(dict.fromkeys(answer.warnings))
         if clash := _clash(answer.closure.values(), served.values()):
             missing[f"set {wanted.name}"] = clash

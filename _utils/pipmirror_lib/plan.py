@@ -20,7 +20,7 @@ from packaging.version import Version
 from pipmirror_lib import STAMP, local, prune, references, upstream, verdict
 from pipmirror_lib.candidates import Candidate
 from pipmirror_lib.errors import ResolutionError
-from pipmirror_lib.explain import count
+from pipmirror_lib.explain import count, gather
 from pipmirror_lib.garbage import rarely_collected
 from pipmirror_lib.local import LocalSource
 from pipmirror_lib.mirror import PlatformDirectory, Record
@@ -110,14 +110,16 @@ def _decide(
     missing: dict[str, str] = {}
     wanted_by: dict[str, tuple[str, ...]] = {}
     warnings: dict[str, None] = {}
+    incomplete: list[str] = []
     direct = references.known(wheels, source.files)
     for wanted in platform.sets:
         try:
             answer = resolve.resolve(question(mirror, wanted, profile, direct), source)
         except ResolutionError as error:
-            missing.update({str(r): str(error) for r in wanted.requirements})
-            continue
-        missing.update(answer.missing)
+            answer = resolve.Answer(missing={str(r): str(error) for r in wanted.requirements})
+        if answer.missing:
+            incomplete.append(wanted.name)
+        gather(missing, answer.missing, wanted.name)
         warnings.update(dict.fromkeys(answer.warnings))
         for name, candidate in answer.closure.items():
             before = wanted_by.get(candidate.filename, ())
@@ -128,6 +130,7 @@ def _decide(
     return PlatformPlan(
         satisfied=not missing,
         missing=missing,
+        incomplete=tuple(incomplete),
         unrecorded=tuple(sorted(_unrecorded(source, wheels))),
         vanished=tuple(sorted(wheels.keys() - source.sizes.keys() - source.broken.keys())),
         broken=source.broken,

@@ -233,7 +233,7 @@ class PlatformSync:
         installed: set[tuple[str, str]] = set()
         problems = []
         # A set that is not complete fails for that; the others are proved, because they are published.
-        complete = (s for s in self.platform.sets if not any(str(r) in planned.missing for r in s.requirements))
+        complete = (wanted for wanted in self.platform.sets if wanted.name not in planned.incomplete)
         for wanted in complete:
             self.progress(f"installing the set {wanted.name} without network")
             try:

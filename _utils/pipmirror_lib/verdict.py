@@ -49,6 +49,8 @@ class PlatformPlan:
 
     satisfied: bool
     missing: Mapping[str, str] = field(default_factory=dict)
+    # The sets that lack something.
+    incomplete: tuple[str, ...] = ()
     unrecorded: tuple[str, ...] = ()
     vanished: tuple[str, ...] = ()
     broken: Mapping[str, str] = field(default_factory=dict)
@@ -82,7 +84,7 @@ def load(directory: PlatformDirectory, key: str, decide: Callable[[], PlatformPl
     if content is None:
         return None
     said = json.loads(content)
-    tuples = {name: tuple(said[name]) for name in ("unrecorded", "vanished", "warnings")}
+    tuples = {name: tuple(said[name]) for name in ("incomplete", "unrecorded", "vanished", "warnings")}
     return PlatformPlan(**{**said, **tuples}, lists=Later(lambda: _lists(directory, key, decide)))
 
 

@@ -220,3 +220,10 @@ def test_explaining_reads_and_builds_nothing() -> None:
     source.closed = True
     name = canonicalize_name("dep")
     assert list(explain.failure(world, world.wants_of([name]), world.wants_of([name])[name])) == ["a"]
+
+
+def test_a_requirement_of_two_sets_fails_in_each_for_its_own_reason() -> None:
+    missing: dict[str, str] = {}
+    explain.gather(missing, {"demo": "no wheel", "dep": "gone"}, "packages")
+    explain.gather(missing, {"demo": "too old", "dep": "gone"}, "old")
+    assert missing == {"demo": "no wheel; in the set old: too old", "dep": "gone"}
