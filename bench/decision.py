@@ -33,8 +33,8 @@ TASKS = {
 CLOSURES = {(273, 29): 0.15, (2_000, 100): 0.4, (2_000, 1_000): 1.0}
 VERDICT, SCAN, PIP = (10_000, 0.001), (10_000, 3.0), ((2_000, 100), 10.0)
 SIZES, LARGE = (1_000, 10_000), 100_000
-# A cost for each wheel that grows by less than that from size to size is noise, and the processor's caches.
-LINEAR = 1.3
+# What a wheel may cost more when there are ten times as many: noise, and memory that no processor cache holds.
+LINEAR = 1.5
 
 
 def main() -> int:

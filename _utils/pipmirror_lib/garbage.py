@@ -20,7 +20,7 @@ def rarely_collected() -> Iterator[None]:
     """
     with _lock:
         _users.append(gc.get_threshold() if not _users else _users[0])
-        gc.set_threshold(200_000, 20, 20)
+        gc.set_threshold(200_000, 100, 100)
     try:
         yield
     finally:
