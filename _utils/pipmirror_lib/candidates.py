@@ -71,7 +71,7 @@ class Source(Protocol):
     where: str
 
     def files(self, project: NormalizedName) -> Sequence[Candidate]:
-        """Every file of a project, in any order; empty where the project is unknown."""
+        """Every file of a project; empty where it is unknown. Of files that are equally good, pip takes the last."""
 
     def withheld(self, project: NormalizedName) -> str:
         """Why files of a project are not among them, for people; '' where they all are."""
@@ -144,10 +144,13 @@ class Shelf:
         return found
 
     def _releases(self) -> Iterator[Candidate]:
-        """One candidate per version: only the best tag and build of a version ever counts, as in pip."""
+        """One candidate per version: only the best tag and build of a version ever counts, as in pip.
+
+        Of files that are equally good (`py3-none-any` beside `py2.py3-none-any`) the last one of the source.
+        """
         files = self._files if isinstance(self._files, NewestFirst) else NewestFirst(self._files)
         for _, release in groupby(files, key=attrgetter("version")):
-            judged = [(candidate, *self._judge(candidate)) for candidate in release]
+            judged = [(candidate, *self._judge(candidate)) for candidate in reversed(list(release))]
             ranked = [((-rank, candidate.build), candidate) for candidate, fault, rank in judged if not fault]
             ranked.sort(key=itemgetter(0), reverse=True)
             best = [candidate for _, candidate in ranked]

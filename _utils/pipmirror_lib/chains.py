@@ -6,9 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
+from packaging.utils import NormalizedName
+
 from pipmirror_lib.candidates import Candidate
 from pipmirror_lib.parts import within
 from pipmirror_lib.world import Want, World
+
+Extras = tuple[NormalizedName, ...]
 
 
 @dataclass(frozen=True)
@@ -32,15 +36,15 @@ class Chains:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._leading: dict[tuple[Candidate, str], list[Want]] = {}
-        self._extras: dict[tuple[str, Candidate], list[str]] = {}
-        for candidate, extra, want in world.drawn():
-            self._extras.setdefault((str(want.requirement), candidate), []).append(extra)
+        self._leading: dict[tuple[Candidate, Extras], list[Want]] = {}
+        self._extras: dict[tuple[str, Candidate], list[Extras]] = {}
+        for candidate, extras, want in world.drawn():
+            self._extras.setdefault((str(want.requirement), candidate), []).append(extras)
 
     def of(self, want: Want) -> list[Chain]:
         """One shortest chain from each declared requirement that leads to the want."""
         found: dict[str, Chain] = {}
-        seen: set[tuple[Candidate, str]] = set()
+        seen: set[tuple[Candidate, Extras]] = set()
         level: list[tuple[Want, ...]] = [(want,)]
         while level:
             following: list[tuple[Want, ...]] = []
@@ -49,22 +53,22 @@ class Chains:
                 if first.parent is None:
                     found.setdefault(first.declared, Chain(wants))
                     continue
-                for extra in self._extras.get((str(first.requirement), first.parent), ()):
-                    if (first.parent, extra) not in seen:
-                        seen.add((first.parent, extra))
-                        following += [(before, *wants) for before in self._wants_of(first.parent, extra)]
+                for extras in self._extras.get((str(first.requirement), first.parent), ()):
+                    if (first.parent, extras) not in seen:
+                        seen.add((first.parent, extras))
+                        following += [(before, *wants) for before in self._wants_of(first.parent, extras)]
             level = following
         return list(found.values())
 
-    def _wants_of(self, candidate: Candidate, extra: str) -> list[Want]:
-        """The wants that may have brought in this candidate, with this extra."""
-        key = (candidate, extra)
+    def _wants_of(self, candidate: Candidate, extras: Extras) -> list[Want]:
+        """The wants that may have brought in this candidate, with these extras."""
+        key = (candidate, extras)
         if key not in self._leading:
             wants = self._world.wants.get(candidate.project, {}).values()
             self._leading[key] = [
                 want
                 for want in wants
-                if (not extra or extra in want.extras) and within(want.requirement.specifier, candidate.version)
+                if extras in ((), want.extras) and within(want.requirement.specifier, candidate.version)
             ]
         return self._leading[key]
 

@@ -99,7 +99,8 @@ class LocalSource:
 
     def files(self, project: NormalizedName) -> Sequence[Candidate]:
         if project not in self._made and project in self.names:
-            self._made[project] = [self._candidate(name) for name in self.names[project]]
+            # Of files that are equally good pip takes the one whose name comes first, and a source lists that one last.
+            self._made[project] = [self._candidate(name) for name in sorted(self.names[project], reverse=True)]
         return self._made.get(project, ())
 
     def withheld(self, project: NormalizedName) -> str:
@@ -149,7 +150,6 @@ class LocalSource:
             path=self.directory / filename,
             sha256=str(record.get("sha256", "")),
             size=self.sizes[filename],
-            requires_python=self.cache.metadata(filename).requires_python,
             built=record.get("origin") == "built",
             yanked=record.get("yanked", "" if record.get("withdrawn") else None),
             source=tuple(str(value) for value in record.get("source", {}).values()),

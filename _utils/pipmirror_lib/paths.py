@@ -65,7 +65,7 @@ class Graph:
         candidate = self._chosen[want.project]
         if candidate is None:
             return ()
-        wants = self._world.dependencies(candidate, extra)
+        wants = self._world.dependencies(candidate, (NormalizedName(extra),) if extra else ())
         # Whatever the base wants, each extra wants as well; one way to it is enough.
         base = {str(one.requirement) for one in self._world.dependencies(candidate)} if extra else ()
         return tuple(one for one in wants if str(one.requirement) not in base)

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from packaging.markers import Marker, UndefinedEnvironmentName
@@ -96,10 +96,7 @@ class TargetProfile:
     def _within(self, requires_python: str) -> bool:
         found = self._python_cache.get(requires_python)
         if found is None:
-            try:
-                found = SpecifierSet(requires_python).contains(self.python_version, prereleases=True)
-            except ValueError:
-                found = True
+            found = specifier_of(requires_python).contains(self.python_version, prereleases=True)
             self._python_cache[requires_python] = found
         return found
 
@@ -128,6 +125,15 @@ class TargetProfile:
     @cached_property
     def _marker_cache(self) -> dict[tuple[int, str], tuple[bool, Marker]]:
         return {}
+
+
+@lru_cache(maxsize=4096)
+def specifier_of(requires_python: str | None) -> SpecifierSet:
+    """Requires-Python; an invalid one says nothing, as in pip."""
+    try:
+        return SpecifierSet(requires_python or "")
+    except ValueError:
+        return SpecifierSet()
 
 
 def _evaluate(marker: Marker, environment: dict[str, str]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -13,7 +14,7 @@ from packaging.version import Version
 from pipmirror_lib.candidates import Candidate, Shelf, Source
 from pipmirror_lib.errors import BuildError, WheelError
 from pipmirror_lib.parts import canonical, combined, requirement, without_marker
-from pipmirror_lib.profile import TargetProfile
+from pipmirror_lib.profile import TargetProfile, specifier_of
 from pipmirror_lib.references import NOT_FETCHED, DirectReference
 from pipmirror_lib.wheels import Metadata
 
@@ -84,7 +85,7 @@ class World:
         # As in pip, a project that a URL serves is served by nothing else.
         self._served: dict[NormalizedName, Candidate] = {}
         self._shelves: dict[NormalizedName, Shelf] = {}
-        self._dependencies: dict[tuple[Candidate, str], tuple[Want, ...]] = {}
+        self._dependencies: dict[tuple[Candidate, tuple[NormalizedName, ...]], tuple[Want, ...]] = {}
         self._metadata: dict[Candidate, Metadata | None] = {}
         self._constraints: dict[NormalizedName, SpecifierSet] = {}
         for constraint in question.constraints:
@@ -144,6 +145,10 @@ class World:
             self._shelves[project] = Shelf(files, self.question.profile, binary=binary)
         return self._shelves[project]
 
+    def has_one(self, project: NormalizedName) -> bool:
+        """Whether there is nothing to choose from."""
+        return len(list(islice(self.shelf(project), 2))) == 1
+
     def constraint(self, project: NormalizedName) -> SpecifierSet:
         return self._constraints.get(project, ANY)
 
@@ -154,9 +159,13 @@ class World:
         allowed = self.question.prereleases
         return (allowed if isinstance(allowed, bool) else project in allowed) or None
 
-    def matching(self, project: NormalizedName, specifiers: Iterable[SpecifierSet]) -> Iterator[Candidate]:
+    def offered(self, project: NormalizedName, specifiers: Iterable[SpecifierSet]) -> Iterator[Candidate]:
         """Usable candidates within all specifiers together, the preferred version first, then best first."""
         return (c for c in self._fitting(project, specifiers) if self.metadata(c) is not None)
+
+    def matching(self, project: NormalizedName, specifiers: Iterable[SpecifierSet]) -> Iterator[Candidate]:
+        """Those of them that want no other Python, which pip learns when it has chosen one already."""
+        return filter(self.fits_python, self.offered(project, specifiers))
 
     def likely(self, project: NormalizedName, specifiers: Iterable[SpecifierSet]) -> Candidate | None:
         """The candidate that will probably be chosen, told from the page alone."""
@@ -164,7 +173,8 @@ class World:
 
     def conceivable(self, project: NormalizedName, specifiers: Iterable[SpecifierSet]) -> Iterator[Candidate]:
         """Candidates within all specifiers that are not known to be unusable; nothing is read or built for that."""
-        return (c for c in self._fitting(project, specifiers) if self._metadata.get(c, True) is not None)
+        unusable = self.unusable.get(project, {})
+        return (c for c in self._fitting(project, specifiers) if c.filename not in unusable)
 
     def _fitting(self, project: NormalizedName, specifiers: Iterable[SpecifierSet]) -> Iterable[Candidate]:
         preferred = self.question.preferred.get(project)
@@ -190,47 +200,59 @@ class World:
         except (WheelError, ValueError) as error:
             self.unusable.setdefault(candidate.project, {})[candidate.filename] = str(error)
             return None
-        # A page may say nothing (or a lie) about the Python that the metadata then asks for.
-        if not self.question.profile.allows(metadata.requires_python):
-            reason = f"{candidate} needs Python {metadata.requires_python}"
-            self.unusable.setdefault(candidate.project, {})[candidate.filename] = reason
-            return None
         return metadata
 
-    def dependencies(self, candidate: Candidate, extra: str = "") -> tuple[Want, ...]:
-        """What a candidate wants here, for its base or for one extra, each evaluated on its own."""
-        key = (candidate, extra)
+    def _usable(self, candidate: Candidate) -> Metadata:
+        metadata = self.metadata(candidate)
+        if metadata is None:  # nobody is offered such a candidate
+            raise WheelError(f"{candidate.filename} is unusable")
+        return metadata
+
+    def asks_python(self, candidate: Candidate) -> bool:
+        """Whether the metadata says anything (valid) of the Python that it wants."""
+        return bool(specifier_of(self._usable(candidate).requires_python))
+
+    def fits_python(self, candidate: Candidate) -> bool:
+        """Whether the metadata allows this Python: a page may have said nothing of that, or a lie."""
+        wanted = self._usable(candidate).requires_python
+        profile = self.question.profile
+        if profile.allows(wanted):
+            return True
+        reason = f"{candidate} needs Python {wanted}, this is {profile.python_version}"
+        self.unusable.setdefault(candidate.project, {})[candidate.filename] = reason
+        return False
+
+    def dependencies(self, candidate: Candidate, extras: tuple[NormalizedName, ...] = ()) -> tuple[Want, ...]:
+        """What a candidate wants here, for its base or for some extras, each evaluated on its own."""
+        key = (candidate, extras)
         if key not in self._dependencies:
-            metadata = self.metadata(candidate)
-            if metadata is None:  # `matching` never yields such a candidate
-                raise WheelError(f"{candidate.filename} is unusable")
-            if extra and extra not in metadata.extras:
+            metadata = self._usable(candidate)
+            known = [extra for extra in extras if extra in metadata.extras]
+            for extra in set(extras) - set(known):
                 self.warnings[f"{candidate} has no extra {extra!r}"] = None
-                self._dependencies[key] = ()
-                return ()
             applies = self.question.profile.applies
-            held = (text for text, marker in metadata.conditions if applies(marker, extra))
+            held = [text for text, marker in metadata.conditions if any(applies(marker, one) for one in known or ("",))]
             wants = tuple(Want(requirement(text), candidate) for text in held)
             self._met += wants
             self._dependencies[key] = wants
         return self._dependencies[key]
 
-    def drawn(self) -> Iterator[tuple[Candidate, str, Want]]:
-        """Every want that was looked at, with the candidate and the extra that it comes from."""
-        for (candidate, extra), wants in self._dependencies.items():
+    def drawn(self) -> Iterator[tuple[Candidate, tuple[NormalizedName, ...], Want]]:
+        """Every want that was looked at, with the candidate and the extras that it comes from."""
+        for (candidate, extras), wants in self._dependencies.items():
             for want in wants:
-                yield candidate, extra, want
+                yield candidate, extras, want
 
     def trace(self, closure: Mapping[NormalizedName, Candidate]) -> dict[NormalizedName, list[Want]]:
         """For each project of a closure, every want that the closure meets with it."""
         found: dict[NormalizedName, list[Want]] = {}
-        seen: set[tuple[NormalizedName, str]] = set()
+        seen: set[tuple[NormalizedName, tuple[NormalizedName, ...]]] = set()
         queue = list(self.roots())
         while queue:
             want = queue.pop()
             found.setdefault(want.project, []).append(want)
-            for extra in ("", *want.extras):
-                if (want.project, extra) not in seen:
-                    seen.add((want.project, extra))
-                    queue.extend(self.dependencies(closure[want.project], extra))
+            for extras in dict.fromkeys(((), want.extras)):
+                if (want.project, extras) not in seen:
+                    seen.add((want.project, extras))
+                    queue.extend(self.dependencies(closure[want.project], extras))
         return found

@@ -229,5 +229,22 @@ def load_cases() -> list[Case]:
     return [_case(path.stem, said) for path in paths for said in json.loads(path.read_text())]
 
 
+def as_json(case: Case) -> str:
+    """The case as one of a file of cases, without what is as usual."""
+    said = {key: value for key, value in vars(case).items() if value != getattr(_PLAIN_CASE, key)}
+    said["files"] = {}
+    for file in case.files:
+        about = {key: value for key, value in vars(file).items() if value != getattr(_PLAIN_FILE, key)}
+        del about["project"], about["version"]
+        stem = f"{file.project}-{file.version}"
+        stem += f"|{len(said['files'])}" if stem in said["files"] else ""
+        said["files"][stem] = about["requires"] if list(about) == ["requires"] else about or []
+    return json.dumps({"name": case.name.partition(": ")[2] or case.name, **said})
+
+
+_PLAIN_FILE = File("", "")
+_PLAIN_CASE = Case("", (), ())
+
+
 def slug(case: Case) -> str:
     return re.sub(r"\W+", "-", case.name).strip("-")

@@ -13,6 +13,7 @@ from typing import Any
 import packaging
 import pytest
 from pipmirror_lib import plan, resolve
+from pipmirror_lib.errors import ResolutionError
 from pipmirror_lib.mirror import PlatformDirectory
 from pipmirror_lib.publish import publish
 from pipmirror_lib.settings import Mirror
@@ -120,7 +121,7 @@ def test_a_decision_that_takes_too_long_is_told_of_every_requirement(
     mirror: Mirror, directory: PlatformDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def give_up(question: Any, source: Any) -> None:
-        raise resolve.ResolutionError("too long")
+        raise ResolutionError("too long")
 
     monkeypatch.setattr(resolve, "resolve", give_up)
     assert make(mirror).missing == {"demo": "too long"}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from pipmirror_lib import resolve
+from pipmirror_lib import provider, resolve
 from pipmirror_lib.errors import ResolutionError
 from pipmirror_lib.resolve import Answer
 from pipmirror_lib.world import Question, Want, World
@@ -138,7 +138,7 @@ def test_time_that_is_over_names_the_busiest_projects() -> None:
 
 
 def test_too_many_rounds_are_an_error_of_the_same_kind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resolve, "MAX_ROUNDS", 2)
+    monkeypatch.setattr(provider, "MAX_ROUNDS", 2)
     with pytest.raises(ResolutionError, match="too many rounds"):
         decide(*hard_world(), want=["a", "b"])
 
@@ -152,7 +152,7 @@ def test_a_hopeless_world_ends() -> None:
 def test_a_thousand_roots_need_no_search(monkeypatch: pytest.MonkeyPatch) -> None:
     """resolvelib is quadratic in roots: a list that is satisfied must not reach it."""
     files = [File(f"p{number}", "1.0", ["base"]) for number in range(1000)]
-    monkeypatch.setattr(resolve, "_search", None)
+    monkeypatch.setattr(resolve, "search", None)
     answer = decide(*files, File("base", "1.0"), want=[f"p{number}" for number in range(1000)])
     assert len(answer.closure) == 1001
 

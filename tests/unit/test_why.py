@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 from pipmirror_lib import plan, why
-from pipmirror_lib.errors import SettingsError
-from pipmirror_lib.resolve import ResolutionError
+from pipmirror_lib.errors import ResolutionError, SettingsError
 from pipmirror_lib.settings import Mirror
 
 from tests.support.dists import make_wheel
