@@ -6,6 +6,7 @@ specifiers meet often.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
@@ -34,6 +35,7 @@ TAGS = (
     *("py3-none-macosx_11_0_arm64", "cp39-cp39-musllinux_1_2_x86_64", "py3-none-any.linux_x86_64"),
 )
 PYTHONS = (
+    *(None,) * 80,
     *(">=3.6", ">=3.10", "<3.12", ">=3.12", "!=3.11.2", "==3.*", ">=3.99", "<3.9", ">=3.6.*", "three", "~=3.9"),
     ">=3.9,!=3.13.*",
 )
@@ -67,6 +69,11 @@ ADORNMENTS = (
     *(("", f" ; {marker}") for marker in MARKERS),
     ("[x]", " ; python_version >= '3.10'"),
 )
+COUNTS_OF_EXTRAS = (0, 0, 0, 0, 1, 2, 3)
+COUNTS_OF_WANTS = (0, 0, 1, 1, 2, 2, 3)
+HARDLY_EVER = ("",) * len(UNUSUAL) * 2 + UNUSUAL
+YANKED = (None,) * 18 + ("", "broken")
+KINDS = (*("",) * 24, *("native", "both", "build") * 4, "sdist")
 
 
 class World:
@@ -75,52 +82,53 @@ class World:
     def __init__(self, draw: Draw, index: bool) -> None:
         self.draw = draw
         self.index = index
-        self.projects = PROJECTS[: draw(st.integers(3, len(PROJECTS)))]
+        self.projects = PROJECTS[: self.pick(range(3, len(PROJECTS) + 1))[0]]
 
-    def one(self, choices: Sequence[Any]) -> Any:
-        return self.draw(st.sampled_from(choices))
-
-    def happens(self, percent: int) -> bool:
-        # Counted from above, because small examples prefer zero.
-        return bool(self.draw(st.integers(0, 99)) >= 100 - percent)
+    def pick(self, *choices: Sequence[Any]) -> list[Any]:
+        """One of each; drawn as one number, because it is the draws that take the time."""
+        number = self.draw(st.integers(0, math.prod(map(len, choices)) - 1))
+        found = []
+        for sequence in choices:
+            number, position = divmod(number, len(sequence))
+            found.append(sequence[position])
+        return found
 
     def named(self, project: str) -> str:
-        return str(self.one(SPELLINGS[project]) if project in SPELLINGS else project)
+        return str(self.pick(SPELLINGS[project])[0]) if project in SPELLINGS else project
 
     def requirement(self, projects: Sequence[str]) -> str:
-        project, specifier, (extras, marker) = self.one(projects), self.one(SPECIFIERS), self.one(ADORNMENTS)
+        project, specifier, (extras, marker) = self.pick(projects, SPECIFIERS, ADORNMENTS)
         return f"{self.named(project)}{extras}{specifier}{marker}"
 
-    def requirements(self, projects: Sequence[str], counts: Sequence[int]) -> list[str]:
-        return [self.requirement(projects) for _ in range(self.one(counts))]
+    def requirements(self, projects: Sequence[str], count: int) -> list[str]:
+        return [self.requirement(projects) for _ in range(count)]
 
-    def extras(self, project: str) -> dict[str, list[str]]:
+    def extras(self, project: str, count: int) -> dict[str, list[str]]:
         # Extras that refer to their own project are common.
         wanted = (*self.projects, project, project)
-        names = dict.fromkeys(self.one(EXTRAS) for _ in range(self.one((0, 0, 0, 0, 1, 2, 3))))
-        return {name: self.requirements(wanted, (0, 1, 1, 2)) for name in names}
+        drawn = dict(self.pick(EXTRAS, (0, 1, 1, 2)) for _ in range(count))
+        return {name: self.requirements(wanted, few) for name, few in drawn.items()}
 
     def versions(self) -> list[str]:
         usual = self.draw(st.lists(st.sampled_from(FINALS), min_size=2, max_size=5, unique=True))
-        return usual + [self.one(UNUSUAL) for _ in range(self.one((0, 0, 1, 2)))]
+        return list(dict.fromkeys([*usual, *self.pick(HARDLY_EVER, HARDLY_EVER)]))
 
     def files(self, project: str) -> list[File]:
-        """One to six versions of a project, mostly of one file each."""
+        """Up to seven versions of a project, mostly of one file each."""
         found = []
-        for version in dict.fromkeys(self.versions()):
-            said: dict[str, Any] = {"extras": self.extras(project)}
-            said["requires"] = self.requirements(self.projects, (0, 0, 1, 1, 2, 2, 3))
-            said["python"] = self.one(PYTHONS) if self.happens(12) else None
-            said["yanked"] = self.one(("", "broken")) if self.index and self.happens(10) else None
-            kind = self.one(("", "", "", "", "", "", "native", "both", "build", "sdist"))
+        for version in filter(None, self.versions()):
+            extras, wants, python, yanked, kind = self.pick(COUNTS_OF_EXTRAS, COUNTS_OF_WANTS, PYTHONS, YANKED, KINDS)
+            said: dict[str, Any] = {"extras": self.extras(project, extras), "python": python}
+            said["requires"] = self.requirements(self.projects, wants)
+            said["yanked"] = yanked if self.index else None
             if kind in ("", "both", "build"):
                 found.append(File(project, version, **said))
             if kind in ("native", "both"):
-                tags = {self.one(TAGS), self.one(TAGS)} - {PURE}
+                tags = set(self.pick(TAGS, TAGS)) - {PURE}
                 found += [File(project, version, tag=tag, **said) for tag in sorted(tags)]
             if kind == "build":
-                found.append(File(project, version, build=self.one(("1", "2b", "10")), **said))
-            if kind == "sdist" and self.index and self.happens(25):
+                found.append(File(project, version, build=self.pick(("1", "2b", "10"))[0], **said))
+            if kind == "sdist" and self.index:
                 found.append(File(project, version, sdist=True, **said))
         return found
 
@@ -128,23 +136,24 @@ class World:
 @st.composite
 def worlds(draw: Draw, index: bool) -> Case:
     world = World(draw, index)
-    # A project that is wanted and not there.
-    absent = world.projects[-1] if world.happens(8) else ""
-    files = [file for project in world.projects if project != absent for file in world.files(project)]
-    constrained = [world.named(world.one(world.projects)) for _ in range(world.one((0, 0, 0, 1, 2)))]
+    wants, constraints = world.pick((1, 1, 2, 2, 3, 4), (0, 0, 0, 1, 2))
+    absent, prereleases, html, no_metadata = (happens == 0 for happens in world.pick(*map(range, (12, 14, 4, 4))))
+    # The last project may be wanted and not there.
+    there = world.projects[:-1] if absent else world.projects
+    constrained = [world.pick(world.projects, SPECIFIERS) for _ in range(constraints)]
     return Case(
         name="",
-        files=tuple(files),
-        want=tuple(world.requirements(world.projects, (1, 1, 2, 2, 3, 4))),
-        constraints=tuple(f"{project}{world.one(SPECIFIERS) or '>0'}" for project in constrained),
-        prereleases=world.happens(7),
-        html=index and world.happens(25),
-        core_metadata=not (index and world.happens(25)),
+        files=tuple(file for project in there for file in world.files(project)),
+        want=tuple(world.requirements(world.projects, wants)),
+        constraints=tuple(f"{project}{specifier or '>0'}" for project, specifier in constrained),
+        prereleases=prereleases,
+        html=index and html,
+        core_metadata=not (index and no_metadata),
     )
 
 
 # Hypothesis follows each example with some that differ little from it.
-ALIKE = 3
+ALIKE = 2
 
 
 def generate(count: int, seed: int, *, index: bool) -> list[Case]:
