@@ -11,14 +11,21 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import unquote, urlsplit
 
 from packaging.utils import canonicalize_name
 from packaging.version import Version
-from pipmirror_lib import inside
+from pipmirror_lib import inside, local, resolve
+from pipmirror_lib.candidates import Candidate
+from pipmirror_lib.index import Index, IndexSource
 from pipmirror_lib.profile import TargetProfile
+from pipmirror_lib.resolve import Answer
+from pipmirror_lib.settings import Index as IndexSettings
+from pipmirror_lib.wheels import Metadata
 
 from tests.support import pipdriver
 from tests.support.dists import SUFFIXES, name_and_version
@@ -107,6 +114,22 @@ def index_of(case: Case, world: Path) -> LocalIndex:
     return index
 
 
+def decide(case: Case, world: Path, profile: TargetProfile, *, index: bool = False) -> Answer:
+    """Our own answer, from the very files and pages that pip sees."""
+    if not index:
+        return resolve.resolve(case.question(profile), local.scan(world / "files"))
+    with ExitStack() as stack:
+        served = stack.enter_context(index_of(case, world))
+        place = Path(stack.enter_context(TemporaryDirectory()))
+        settings = IndexSettings(url=served.url, retries=0, timeout=10)
+        source = IndexSource(stack.enter_context(Index(settings, place / "files", place / "metadata")), {}, _nothing)
+        return resolve.resolve(case.question(profile), source)
+
+
+def _nothing(candidate: Candidate) -> Metadata:
+    raise AssertionError(f"{candidate} lies nowhere")
+
+
 def read_verdict(said: Path, case: Case, code: int) -> Verdict:
     """What pip left in the directory of that world."""
     place = said / slug(case)
@@ -134,7 +157,6 @@ def ask_here(cases: Iterable[Case], place: Path, *, index: bool = False) -> dict
     worlds, said = place / "worlds", place / "said"
     for case in cases:
         lay_out(case, worlds, index=index)
-        (said / slug(case)).mkdir(parents=True)
     inquiry = Inquiry(str(worlds), str(said), Version(pip.__version__), index)
     request = {"jobs": [inquiry.job(case) for case in cases], "parallel": 4, "serve": str(worlds) if index else None}
     (place / "request.json").write_text(json.dumps(request))

@@ -4,11 +4,13 @@
 
 Runs on the host and in containers, in any Python from 3.9 on, with the pip that Python finds (20.3 or newer).
 The request is a JSON object: `jobs`, each a list of pip's arguments and the file for its output; `parallel`;
-`serve`, a tree of static files to be served on the loopback, whose URL replaces INDEX in arguments. The answer
-has `pip` (its version) and `codes` by output file.
+`serve`, a tree of static files to be served on the loopback, whose URL replaces INDEX in arguments; `path`,
+where a pip lies that goes before the interpreter's own. The answer has `pip` (its version) and `codes` by
+output file.
 """
 
 import functools
+import importlib
 import json
 import os
 import signal
@@ -58,24 +60,31 @@ def serve(directory):
     os._exit(0)
 
 
+# What pip loads on its way, in one version or another; else each fork would have to compile it.
+MODULES = (
+    *("cli.autocompletion", "cli.index_command", "cli.main_parser", "commands.download", "commands.install"),
+    *("distributions.sdist", "distributions.wheel", "metadata.importlib", "metadata.pkg_resources"),
+    *("operations.build.metadata", "operations.prepare", "resolution.resolvelib.resolver", "utils.wheel"),
+)
+
+
 def import_pip():
-    """pip's version and main function, with what it would load later, and without what only a network needs.
+    """pip's version and main function, without what only a real network needs.
 
     For its user agent pip runs three programs, and each of its sessions reads all certificates.
     """
     import pip
     import pip._internal.cli.main as cli
-    import pip._internal.commands.download
-    import pip._internal.commands.install
     import pip._internal.network.session as session
-    import pip._internal.operations.prepare
-    import pip._internal.resolution.resolvelib.resolver
 
+    for name in MODULES:
+        try:
+            importlib.import_module("pip._internal." + name)
+        except ImportError:
+            continue  # not in this version
+    importlib.import_module("encodings.cp437")  # of zip archives
     session.user_agent = lambda: "pip"
-    try:
-        import pip._internal.cli.index_command as command
-    except ImportError:
-        command = None
+    command = sys.modules.get("pip._internal.cli.index_command")
     if hasattr(command, "_create_truststore_ssl_context"):
         command._create_truststore_ssl_context = lambda: None
     return pip.__version__, cli.main
@@ -86,6 +95,7 @@ def ask(main, arguments, output):
     child = os.fork()
     if child:
         return child
+    os.makedirs(os.path.dirname(output), exist_ok=True)
     with open(output, "wb") as stream:
         os.dup2(stream.fileno(), 1)
         os.dup2(stream.fileno(), 2)
@@ -101,6 +111,8 @@ def main(request, answer):
     with open(request) as stream:
         asked = json.load(stream)
     server, url = serve(asked["serve"]) if asked.get("serve") else (0, "")
+    if asked.get("path"):
+        sys.path.insert(0, asked["path"])
     version, pip_main = import_pip()
     jobs, codes, running = asked["jobs"], {}, {}
     while jobs or running:

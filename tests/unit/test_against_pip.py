@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from pipmirror_lib import local, resolve
+from pipmirror_lib import local
 from pipmirror_lib.profile import TargetProfile
 
 from tests.support.dists import make_wheel
-from tests.support.oracle import REFUSALS, Verdict, ask_here, environment, profile_here
+from tests.support.oracle import REFUSALS, Verdict, ask_here, decide, environment, profile_here
 from tests.support.worlds import Case, File, load_cases, slug
 
 MORE = (
@@ -58,7 +58,7 @@ def test_the_same_verdict_and_closure(
     case: Case, verdicts: tuple[Path, dict[str, Verdict]], profile: TargetProfile
 ) -> None:
     worlds, said = verdicts
-    answer = resolve.resolve(case.question(profile), local.scan(worlds / slug(case) / "files"))
+    answer = decide(case, worlds / slug(case), profile)
     ours = {name: candidate.filename for name, candidate in answer.closure.items()}
     theirs = said[case.name]
     assert (ours if answer.satisfied else None) == theirs.closure, f"{dict(answer.missing)}\n{theirs.output}"
