@@ -30,7 +30,7 @@ from pipmirror_lib.world import ANY, Want, World
 # As pip has them: how many rounds before it gives up, and after how many conflicts a name is tried first.
 MAX_ROUNDS = 200_000
 PROMOTE_AFTER = 5
-REMEMBERED = 1 << 16
+REMEMBERED = 1 << 12
 # No project can be called so.
 PYTHON = NormalizedName("<Python from Requires-Python>")
 
