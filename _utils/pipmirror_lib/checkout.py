@@ -1,21 +1,22 @@
 """Source trees from git repositories. git is a program of the host; nothing of the repository runs here.
 
 No hooks, no filters, no configuration of the user's, no other protocol than declared; credentials are told to git
-through its environment, for the declared host alone.
+through its environment, for the declared host alone. Time, bytes and files are bounded, whatever git does with them.
 """
 
 from __future__ import annotations
 
 import gzip
-import hashlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tarfile
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -24,22 +25,22 @@ from pipmirror_lib.errors import PackageIndexError
 from pipmirror_lib.logs import short
 from pipmirror_lib.mirror import discard
 from pipmirror_lib.pages import bare
-from pipmirror_lib.references import DirectReference
+from pipmirror_lib.references import COMMIT, DirectReference
 from pipmirror_lib.settings import Index
 
-MEMBERS, LARGEST = 200_000, 4 << 30
-_COMMIT = re.compile(r"[0-9a-f]{40,64}")
+# What a build would refuse to unpack as well.
+MEMBERS, LARGEST, DEEPEST = 200_000, 4 << 30, 200
+LOOK = 0.5  # seconds
 _HELPER = (
     '!f() { test "$1" = get && printf "username=%s\\npassword=%s\\n" "$PIPMIRROR_USER" "$PIPMIRROR_PASSWORD"; }; f'
 )
-_INHERITED = ("PATH", "HOME", "SSH_AUTH_SOCK", "http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "no_proxy")
-# ulimit counts blocks of 512 bytes: a pack is one file, and stops growing there.
-_BOUNDED = ("sh", "-c", f'ulimit -f {LARGEST >> 9}; exec "$@"', "sh")
+_PROXIES = ("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY")
+_PROTOCOLS = {"https": "https", "http": "http:https", "ssh": "ssh:https"}
 
 
 @dataclass(frozen=True)
 class Repository:
-    """A repository as a reference names it, and how the settings reach it (timeout in seconds, for each step)."""
+    """A repository as a reference names it, and how the settings reach it (timeout in seconds, for all of it)."""
 
     reference: DirectReference
     settings: Index
@@ -49,123 +50,151 @@ class Repository:
         """What the branch or tag is now; '' for what the server does not list, such as an abbreviated commit."""
         ref = self.reference.ref
         names = [f"refs/heads/{ref}", f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}", ref] if ref else ["HEAD"]
-        listed = self._git("ls-remote", "--", self.reference.address, *names).splitlines()
+        listed = _Git(self).run("ls-remote", "--", self.reference.address, *names).splitlines()
         found = {name: commit for commit, _, name in (line.partition("\t") for line in listed)}
         return next((found[name] for name in names if name in found), "")
 
     def fetch(self, archive: Path) -> str:
         """Write the tree with its history (versions are read from tags) as one archive; returns the commit."""
         with _directory(archive.parent) as tree:
+            git = _Git(self, tree)
             clone = ("clone", "-q", "--no-checkout", "--filter=blob:none", "--template=")
-            self._git(*clone, "--", self.reference.address, str(tree))
-            commit = self._resolve(tree)
-            self._refuse_bombs(tree, commit)
-            self._git("checkout", "-q", "--detach", commit, where=tree)
+            git.run(*clone, "--", self.reference.address, str(tree), inside=False)
+            commit = self._resolve(git)
+            git.run("checkout", "-q", "--detach", commit)
             if (tree / ".gitmodules").is_file():
-                self._git("submodule", "update", "-q", "--init", "--recursive", where=tree)
-            when = int(self._git("log", "-1", "--format=%ct", commit, where=tree).strip() or 0)
-            _pack(tree, archive, when)
+                # Strangers say where these lie: no key and no password of this machine goes there.
+                git.run("submodule", "update", "-q", "--init", "--recursive", trusted=False)
+            when = int(git.run("log", "-1", "--format=%ct", commit).strip() or 0)
+            try:
+                _pack(tree, archive, when)
+            except OSError as error:
+                raise PackageIndexError(f"{self.reference}: cannot be packed: {error.strerror}") from error
+            except ValueError as error:
+                raise PackageIndexError(f"{self.reference}: {error}") from error
         return commit
 
-    def _resolve(self, tree: Path) -> str:
-        """As pip: a branch before a tag before a commit; what a clone does not bring is asked for by name."""
+    def _resolve(self, git: _Git) -> str:
+        """As pip: a branch before a tag before a commit; what a clone does not bring is asked for by name.
+
+        A whole commit is nothing else, whatever branches are called.
+        """
         ref = self.reference.ref
         names = [f"refs/remotes/origin/{ref}", f"refs/tags/{ref}", ref] if ref else ["HEAD"]
-        if commit := self._parse(tree, names):
-            return commit
-        try:
-            self._git("fetch", "-q", "--filter=blob:none", "--", self.reference.address, ref, where=tree)
-        except PackageIndexError as error:
-            raise PackageIndexError(f"{self.reference}: the repository has no {ref}: {error}") from error
-        return self._parse(tree, ["FETCH_HEAD"])
+        whole = bool(COMMIT.fullmatch(ref))
+        commit = git.parse([ref] if whole else names)
+        if not commit:
+            try:
+                git.run("fetch", "-q", "--filter=blob:none", "--", self.reference.address, ref)
+            except PackageIndexError as error:
+                raise PackageIndexError(f"{self.reference}: the repository has no {ref}: {error}") from error
+            commit = git.parse(["FETCH_HEAD"])
+        if not commit or (whole and commit != ref):
+            raise PackageIndexError(f"{self.reference}: the repository has no {ref or 'HEAD'}")
+        return commit
 
-    def _parse(self, tree: Path, names: list[str]) -> str:
+
+class _Git:
+    """The program, with an end in sight: it and its children are stopped when time, disk or files run out."""
+
+    def __init__(self, repository: Repository, tree: Path | None = None) -> None:
+        self._reference, self._settings = repository.reference, repository.settings
+        self._timeout = repository.timeout
+        self._deadline = time.monotonic() + repository.timeout
+        self._tree = tree
+
+    def parse(self, names: list[str]) -> str:
         for name in names:
             command = ("rev-parse", "-q", "--verify", "--end-of-options", f"{name}^{{commit}}")
-            commit = self._git(*command, where=tree, fails=True).strip().rpartition("\n")[2]
-            if _COMMIT.fullmatch(commit):
+            commit = self.run(*command, fails=True).strip().rpartition("\n")[2]
+            if COMMIT.fullmatch(commit):
                 return commit
         return ""
 
-    def _refuse_bombs(self, tree: Path, commit: str) -> None:
-        """A few nested trees that name each other can unpack to more files than any disk holds."""
-        command = self._command("ls-tree", "-r", "-z", "--name-only", commit, where=tree)
-        members = 0
-        with subprocess.Popen(
-            command, stdout=subprocess.PIPE, env=self._environment(), stdin=subprocess.DEVNULL
-        ) as git:
-            while members <= MEMBERS and git.stdout and (chunk := git.stdout.read(1 << 16)):
-                members += chunk.count(b"\0")
-            if members > MEMBERS:
-                git.kill()
-        if members > MEMBERS:
-            raise PackageIndexError(f"{self.reference}: holds more than {MEMBERS} files; it cannot be built here")
-
-    # -- the program -----------------------------------------------------------------------------------------
-
-    def _git(self, *arguments: str, where: Path | None = None, fails: bool = False) -> str:
-        command = self._command(*arguments, where=where)
+    def run(self, *arguments: str, inside: bool = True, trusted: bool = True, fails: bool = False) -> str:
+        """What it prints; `inside` the tree, if there is one; `trusted` to use this machine's keys."""
         if shutil.which("git") is None:
-            raise PackageIndexError(f"{self.reference}: the program git is missing on this machine; install it")
-        try:
-            done = subprocess.run(
-                command,
-                env=self._environment(),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=self.timeout,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise PackageIndexError(f"{self.reference}: git did not end within {self.timeout} s") from error
-        if done.returncode and not fails:
-            raise PackageIndexError(f"{self.reference}: {self._reason(done.stderr)}")
-        return done.stdout.decode("utf-8", "replace")
-
-    def _command(self, *arguments: str, where: Path | None) -> list[str]:
-        place = ["-C", str(where)] if where else []
+            raise PackageIndexError(f"{self._reference}: the program git is missing on this machine; install it")
         options = [word for option in self._options() for word in ("-c", option)]
-        return [*_BOUNDED, "git", *options, *place, *arguments]
+        place = ["-C", str(self._tree)] if inside and self._tree else []
+        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+            git = subprocess.Popen(
+                ["git", *options, *place, *arguments],
+                env=self._environment() if trusted else self._without_keys(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=errors,
+                start_new_session=True,  # so that its children can be stopped with it
+            )
+            try:
+                self._watch(git)
+            finally:
+                with suppress(ProcessLookupError):
+                    os.killpg(git.pid, signal.SIGKILL)
+                git.wait()
+            for stream in (output, errors):
+                stream.seek(0)
+            if git.returncode and not fails:
+                raise PackageIndexError(f"{self._reference}: {self._reason(errors.read(1 << 16))}")
+            return output.read(1 << 20).decode("utf-8", "replace")
+
+    def _watch(self, git: subprocess.Popen[bytes]) -> None:
+        while True:
+            with suppress(subprocess.TimeoutExpired):
+                git.wait(timeout=LOOK)
+                return
+            if time.monotonic() > self._deadline:
+                raise PackageIndexError(
+                    f"{self._reference}: git did not end within {self._timeout} s (container:timeout)"
+                )
+            if fault := _too_much(self._tree):
+                raise PackageIndexError(f"{self._reference}: {fault}; it cannot be built here")
 
     def _options(self) -> Iterator[str]:
-        parts = urlsplit(self.reference.address)
+        parts = urlsplit(self._reference.address)
         origin = f"{parts.scheme}://{parts.netloc}"
-        yield from (f"core.hooksPath={os.devnull}", "core.fsmonitor=false")
-        if self.reference.credentials:
+        yield from (f"core.hooksPath={os.devnull}", "core.fsmonitor=false", "gc.auto=0")
+        if self._reference.credentials:
             # The helper has no secret in itself, and is asked for this origin only, also where the server sends us on.
             yield f"credential.{origin}.helper={_HELPER}"
-        if parts.hostname in self.settings.trusted_hosts:
+        if parts.hostname in self._settings.trusted_hosts:
             yield f"http.{origin}/.sslVerify=false"
 
     def _environment(self) -> dict[str, str]:
-        environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+        scheme = urlsplit(self._reference.address).scheme
+        inherited = ("PATH", "HOME", *_PROXIES, *(("SSH_AUTH_SOCK",) if scheme == "ssh" else ()))
+        environment = {name: os.environ[name] for name in inherited if name in os.environ}
         own = {
             "LC_ALL": "C",
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_CONFIG_GLOBAL": os.devnull,
-            "GIT_ALLOW_PROTOCOL": "https:http:ssh",
+            "GIT_ALLOW_PROTOCOL": _PROTOCOLS[scheme],
             "GIT_LFS_SKIP_SMUDGE": "1",
             "GIT_SSH_COMMAND": "ssh -oBatchMode=yes",
         }
-        if self.settings.proxy:
-            own.update(dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), self.settings.proxy))
-        bundles = (self.settings.ca_cert, *(os.environ.get(n, "") for n in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")))
+        if self._settings.proxy:
+            own.update(dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), self._settings.proxy))
+        bundles = (self._settings.ca_cert, *(os.environ.get(n, "") for n in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")))
         if bundle := next(filter(None, bundles), ""):
             own["GIT_SSL_CAINFO"] = bundle
-        secrets = zip(("PIPMIRROR_USER", "PIPMIRROR_PASSWORD"), self.reference.credentials or (), strict=False)
+        secrets = zip(("PIPMIRROR_USER", "PIPMIRROR_PASSWORD"), self._reference.credentials or (), strict=False)
         return {**environment, **own, **dict(secrets)}
+
+    def _without_keys(self) -> dict[str, str]:
+        environment = {**self._environment(), "HOME": os.devnull}
+        environment.pop("SSH_AUTH_SOCK", None)
+        environment["GIT_ALLOW_PROTOCOL"] = environment["GIT_ALLOW_PROTOCOL"].replace("ssh:", "")
+        return environment
 
     def _reason(self, output: bytes) -> str:
         """git's own word, on one line."""
         lines = output.decode("utf-8", "replace").splitlines()
-        said = next(
-            (line for line in lines if line.startswith(("fatal:", "error:", "remote:"))), lines[-1] if lines else ""
-        )
-        said = re.sub(r"://[^/@\s]*@", "://", said)
+        telling = (line for line in lines if line.startswith(("fatal:", "error:", "remote:")))
+        said = re.sub(r"://[^/@\s]*@", "://", next(telling, lines[-1] if lines else ""))
         if "could not read" in said or "Authentication failed" in said:
-            hint = "its credentials are refused" if self.reference.credentials else "it wants credentials"
-            return f"{bare(self.reference.address)} refuses us: {hint} (git+https://USER:PASSWORD@…)"
+            hint = "its credentials are refused" if self._reference.credentials else "it wants credentials"
+            return f"{bare(self._reference.address)} refuses us: {hint} (git+https://USER:PASSWORD@…)"
         return f"git: {short(said)}"
 
 
@@ -179,9 +208,36 @@ def _directory(parent: Path) -> Iterator[Path]:
         discard(place)
 
 
+def _too_much(tree: Path | None) -> str:
+    """Small repositories can unpack to anything: what of it is beyond bounds by now, or ''."""
+    size = 0
+    for number, entry in enumerate(_members(tree) if tree else ()):
+        with suppress(OSError):  # git is at work here
+            size += entry.stat(follow_symlinks=False).st_size
+        if number > MEMBERS or size > LARGEST:
+            return f"it unpacks to more than {MEMBERS} files or {LARGEST >> 20} MB"
+    return ""
+
+
+def _members(tree: Path) -> Iterator[os.DirEntry[str]]:
+    """Everything below a directory, without recursion: strangers may have nested it by the thousand."""
+    folders = [str(tree)]
+    while folders:
+        with suppress(OSError):
+            for entry in os.scandir(folders.pop()):
+                yield entry
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+
+
 def _pack(tree: Path, archive: Path, when: int) -> None:
-    """The tree as TOP/…, with git's own directory, from which tools read the version. Links stay links."""
+    """The tree as source/…, with git's own directory, from which tools read the version. Links stay links."""
     shutil.rmtree(tree / ".git" / "hooks", ignore_errors=True)
+    if fault := _too_much(tree):
+        raise ValueError(f"{fault}; it cannot be built here")
+    names = sorted(os.path.relpath(entry.path, tree) for entry in _members(tree))
+    if any(name.count(os.sep) > DEEPEST for name in names):
+        raise ValueError(f"it nests more than {DEEPEST} directories; it cannot be built here")
 
     def plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
         member.uid = member.gid = 0
@@ -189,9 +245,9 @@ def _pack(tree: Path, archive: Path, when: int) -> None:
         member.mtime = when
         return member
 
-    top = hashlib.sha256(str(tree).encode()).hexdigest()[:12]
     with (
         gzip.GzipFile(archive, "wb", compresslevel=1, mtime=0) as stream,
         tarfile.open(fileobj=stream, mode="w") as tar,
     ):
-        tar.add(tree, arcname=top, filter=plain)
+        for name in names:
+            tar.add(tree / name, arcname=f"source/{name}", recursive=False, filter=plain)

@@ -27,7 +27,7 @@ _FILES, _GIT = ("https", "http"), ("git+https", "git+http", "git+ssh")
 _FRAGMENTS = ("egg", "subdirectory", "sha256")
 # Handed to git as an argument: never an option, never one of its expressions.
 _REF = re.compile(r"(?!.*\.\.)(?!.*@\{)[A-Za-z0-9_][\w./+@-]*", re.ASCII)
-_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 class DirectReference(Requirement):
@@ -73,7 +73,7 @@ class DirectReference(Requirement):
     @property
     def is_fixed(self) -> bool:
         """Whether it can never become something else: a whole commit, or a file with its hash."""
-        return bool(_COMMIT.fullmatch(self.ref)) if self.is_git else bool(self.sha256)
+        return bool(COMMIT.fullmatch(self.ref)) if self.is_git else bool(self.sha256)
 
     @property
     def is_wheel(self) -> bool:
@@ -95,36 +95,42 @@ class DirectReference(Requirement):
             )
         if not parts.hostname or parts.hostname.startswith("-") or re.search(r"[^!-~]", self.url or ""):
             raise ValueError("is not a URL with a host")
-        _ = parts.port  # raises ValueError for what is none
+        try:
+            _ = parts.port
+        except ValueError:  # which repeats what may be a part of a password
+            raise ValueError("has no number for its port; escape what is special in a password (%2F for /)") from None
+        if parts.query and scheme in _GIT:
+            raise ValueError("has a query, which git would show; write credentials before the host, USER:PASSWORD@")
 
     def _split_ref(self, path: str) -> tuple[str, str]:
         if not self.is_git:
             return path, ""
-        path, _, ref = path.partition("@")
+        path, at, ref = path.rpartition("@")
+        path, ref = (path, ref) if at else (ref, "")
         if path in ("", "/"):
             raise ValueError("names no repository")
         if ref and not _REF.fullmatch(unquote(ref)):
-            raise ValueError(f"{ref!r} is not the name of a branch, tag or commit")
+            raise ValueError("names no branch, tag or commit behind @")
         return path, unquote(ref)
 
     def _fragments(self, fragment: str) -> dict[str, str]:
         found = dict(parse_qsl(fragment, keep_blank_values=True))
-        if unknown := sorted(found.keys() - set(_FRAGMENTS)):
-            raise ValueError(f"#{unknown[0]}= is not understood; known are {', '.join(_FRAGMENTS)}")
+        if found.keys() - set(_FRAGMENTS) or re.search(r"[\x00-\x1f\x7f]", "".join(found.values())):
+            raise ValueError(f"holds something behind # that is not understood; known are {', '.join(_FRAGMENTS)}")
         below = PurePosixPath(found.get("subdirectory", ""))
         if below.is_absolute() or ".." in below.parts:
-            raise ValueError(f"#subdirectory={below} leads out of the sources")
+            raise ValueError("has a #subdirectory that leads out of the sources")
         if found.get("sha256") and not re.fullmatch(r"[0-9a-fA-F]{64}", found["sha256"]):
             raise ValueError("#sha256= needs 64 hexadecimal digits")
         try:
             canonicalize_name(found.get("egg") or "fine", validate=True)
         except InvalidName as error:
-            raise ValueError(f"#egg={found['egg']} is not a project's name; write `name[extra] @ URL`") from error
+            raise ValueError("has an #egg that is not a project's name; write `name[extra] @ URL`") from error
         return found
 
     def _check_file(self) -> None:
         if not self.is_git and not SAFE_NAME.fullmatch(self.filename):
-            raise ValueError(f"{self.filename!r} is not the name of a wheel or an sdist")
+            raise ValueError("does not end with the name of a wheel or an sdist")
         if self.is_wheel:
             try:
                 project = parse_name(self.filename).project
@@ -143,6 +149,8 @@ def _credentials(parts: SplitResult) -> tuple[str, str] | None:
         if parts.password:
             raise ValueError("holds a password, which ssh does not take from a URL; use a key")
         return None
+    if parts.password and not parts.username:
+        raise ValueError("holds a password without a user")
     return (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
 
 

@@ -35,7 +35,6 @@ OPTIONS = {
 }
 _LOCAL = re.compile(r"\.{0,2}/|~|file:|[A-Za-z]:\\", re.IGNORECASE)
 _URL = re.compile(r"(git\+)?[a-z]+(\+[a-z]+)?://", re.IGNORECASE)
-_CREDENTIALS = re.compile(r"://[^/\s]*@")
 
 
 @lru_cache(maxsize=4096)
@@ -44,7 +43,7 @@ def parse(text: str) -> Requirement:
     text = text.strip()
     if not text:
         raise ValueError("is empty; remove it")
-    shown = repr(_CREDENTIALS.sub("://", text))
+    shown = repr(_shown(text))
     for bad, name in (
         ("\n", "a line break"),
         ("\r", "a line break"),
@@ -80,3 +79,13 @@ def parse(text: str) -> Requirement:
         return DirectReference(text, named=True)
     except ValueError as error:
         raise ValueError(f"{shown} {error}") from error
+
+
+def _shown(text: str) -> str:
+    """For messages: without anything that may be a part of credentials, however badly they are written."""
+    scheme, separator, rest = text.partition("://")
+    before, at, after = (rest if separator else text).rpartition("@")
+    if not separator:
+        return text if not at or ":" not in before else f"…@{after}"
+    hidden = f"…@{after}" if at else after
+    return f"{scheme}://{re.split('[?#]', hidden)[0]}"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pipmirror_lib import checkout
@@ -110,13 +112,13 @@ def test_credentials_are_git_s_alone(
 ) -> None:
     server.username, server.password = "me", SECRET
     started: list[list[str]] = []
-    run = subprocess.run
 
-    def spying(command: list[str], **how: object) -> object:
-        started.append(command)
-        return run(command, **how)  # type: ignore[call-overload]
+    class Spying(subprocess.Popen[bytes]):
+        def __init__(self, command: list[str], **how: Any) -> None:
+            started.append(command)
+            super().__init__(command, **how)
 
-    monkeypatch.setattr(subprocess, "run", spying)
+    monkeypatch.setattr(subprocess, "Popen", Spying)
     url = demo.url.replace("//", f"//me:{SECRET}@")
     commit, members = fetched(url, tmp_path)
     assert commit == demo.git("rev-parse", "main")
@@ -165,13 +167,13 @@ def test_nothing_of_the_repository_runs(demo: Served, tmp_path: Path) -> None:
     assert not trap.exists()
 
 
-@pytest.mark.parametrize("inner", ["ext::sh -c touch% trapped", "file:///etc", "../../../etc"])
+@pytest.mark.parametrize("inner", ["ext::sh -c touch% trapped", "file:///etc", "ssh://git@127.0.0.1:9/demo.git"])
 def test_a_submodule_cannot_reach_into_this_machine(demo: Served, tmp_path: Path, inner: str) -> None:
     one = demo.git("rev-parse", "HEAD")
     (demo.tree / "inner").mkdir()
     demo.git("update-index", "--add", "--cacheinfo", f"160000,{one},inner")
     demo.commit({".gitmodules": f'[submodule "inner"]\n\tpath = inner\n\turl = {inner}\n'})
-    with pytest.raises(PackageIndexError):
+    with pytest.raises(PackageIndexError, match="not allowed"):
         fetched(demo.url, tmp_path)
 
 
@@ -186,6 +188,76 @@ def test_a_bomb_is_not_unpacked(demo: Served, tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(checkout, "MEMBERS", 1)
     with pytest.raises(PackageIndexError, match="more than 1 files"):
         fetched(demo.url, tmp_path)
+
+
+def test_a_few_bytes_that_unpack_to_many(demo: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (demo.tree / "zeros").write_bytes(bytes(1 << 20))
+    blob = demo.git("hash-object", "-w", "zeros")
+    for number in range(100):
+        demo.git("update-index", "--add", "--cacheinfo", f"100644,{blob},many/{number}")
+    demo.git("commit", "-q", "-m", "bomb")
+    demo.git("push", "-q", str(demo.bare), "main")
+    monkeypatch.setattr(checkout, "LARGEST", 20 << 20)
+    with pytest.raises(PackageIndexError, match="or 20 MB"):
+        fetched(demo.url, tmp_path)
+
+
+def test_submodules_are_counted_as_well(
+    demo: Served, server: GitServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = server.repository("inner")
+    inner.commit({f"{number}.txt": "" for number in range(300)})
+    demo.git("submodule", "add", "-q", inner.url, "inner")
+    demo.commit({})
+    monkeypatch.setattr(checkout, "MEMBERS", 250)
+    with pytest.raises(PackageIndexError, match="more than 250 files"):
+        fetched(demo.url, tmp_path)
+
+
+def test_directories_without_end(demo: Served, tmp_path: Path) -> None:
+    deep = demo.tree.joinpath(*["d"] * (checkout.DEEPEST + 50))
+    deep.mkdir(parents=True)
+    (deep / "file").write_text("")
+    demo.commit({})
+    with pytest.raises(PackageIndexError, match=f"more than {checkout.DEEPEST} directories"):
+        fetched(demo.url, tmp_path)
+
+
+def test_trees_that_never_end_are_given_up(demo: Served, tmp_path: Path) -> None:
+    """Empty trees that name each other: nothing to write, and nothing that ever ends."""
+    tree = demo.git("mktree", where=demo.tree)
+    for _ in range(40):
+        listing = "".join(f"040000 tree {tree}\t{name}\n" for name in "ab")
+        command = ["git", "-C", str(demo.tree), "mktree"]
+        done = subprocess.run(command, input=listing, capture_output=True, text=True, timeout=60, check=True)
+        tree = done.stdout.strip()
+    commit = demo.git("commit-tree", tree, "-m", "endless")
+    demo.git("push", "-q", "--force", str(demo.bare), f"{commit}:refs/heads/main")
+    endless = Repository(DirectReference(f"git+{demo.url}", named=False), Index(), timeout=3)
+    with pytest.raises(PackageIndexError, match="did not end within 3 s"):
+        endless.fetch(tmp_path / "demo.tar.gz")
+    assert list(tmp_path.glob("tree-*")) == []
+
+
+def test_a_server_that_falls_silent_leaves_no_process(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/demo.git"
+        waiting = Repository(DirectReference(f"git+{url}", named=False), Index(), timeout=1)
+        with pytest.raises(PackageIndexError, match="container:timeout"):
+            waiting.fetch(tmp_path / "demo.tar.gz")
+        running = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+        assert not any(url.encode() in command for command in running)
+
+
+def test_a_whole_commit_is_no_branch(demo: Served, tmp_path: Path) -> None:
+    pinned = demo.git("rev-parse", "main")
+    demo.commit({"evil.txt": ""}, branch="other")
+    demo.git("push", "-q", str(demo.bare), f"other:refs/heads/{pinned}")
+    assert fetched(f"{demo.url}@{pinned}", tmp_path)[0] == pinned
+    unknown = "0123456789" * 4
+    demo.git("push", "-q", str(demo.bare), f"other:refs/heads/{unknown}")
+    with pytest.raises(PackageIndexError, match=f"has no {unknown}"):
+        fetched(f"{demo.url}@{unknown}", tmp_path)
 
 
 def test_a_machine_without_git(demo: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
