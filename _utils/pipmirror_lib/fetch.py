@@ -8,11 +8,14 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import requests
@@ -25,6 +28,10 @@ from pipmirror_lib.pages import bare
 from pipmirror_lib.settings import Index
 
 PAGE_LIMIT = 64 << 20
+# Of a file whose page does not say how large it is.
+LARGEST = 4 << 30
+# Bytes a second below which, and seconds after which, we give up.
+SLOWEST, LONGEST = 64 << 10, 7200
 CHUNK = 256 << 10
 CONNECTIONS = 16
 PATIENCE = 30  # seconds
@@ -104,15 +111,16 @@ class Client:
 
         `credentials` are those of the URL itself; requests drops them where it is sent to another host.
         """
-        digest, received = hashlib.sha256(), 0
-        with self._get(url, {"Accept-Encoding": "identity"}, credentials) as response:
+        digest, received, most = hashlib.sha256(), 0, LARGEST if size is None else size
+        with self._get(url, {"Accept-Encoding": "identity"}, credentials, most) as response:
             self._check(response)
             try:
                 with target.open("wb") as file:
                     for chunk in response.iter_content(CHUNK):
                         received += len(chunk)
-                        if size is not None and received > size:
-                            raise PackageIndexError(f"{bare(url)} is longer than the {size} bytes that its page says")
+                        if received > most:
+                            said = f"{most >> 20} MB" if size is None else f"the {size} bytes that its page says"
+                            raise PackageIndexError(f"{bare(url)} is longer than {said}")
                         digest.update(chunk)
                         file.write(chunk)
             except OSError as error:
@@ -147,8 +155,9 @@ class Client:
 
     @contextmanager
     def _get(
-        self, url: str, headers: dict[str, str], credentials: tuple[str, str] | None = None
+        self, url: str, headers: dict[str, str], credentials: tuple[str, str] | None = None, most: int = PAGE_LIMIT
     ) -> Iterator[requests.Response]:
+        """An answer of at most so many bytes, which tell how long we wait for the end of it."""
         origin = _origin(url)
         # Credentials belong to the declared index; a page may link anywhere.
         auth = _encoded(credentials) if credentials else self._credentials.get(origin)
@@ -163,8 +172,18 @@ class Client:
                 stream=True,
                 timeout=self._settings.timeout,
             )
-            with response:
-                yield response
+            seconds = self._settings.timeout + min(most / SLOWEST, LONGEST)
+            with response, _ended(response, seconds) as late:
+                try:
+                    yield response
+                    if late.is_set():  # what ends with its connection looks as if it were whole
+                        raise requests.ConnectionError("given up")
+                except (requests.RequestException, OSError) as error:
+                    if not late.is_set():
+                        raise
+                    raise PackageIndexError(
+                        f"{bare(url)} does not end within {seconds:.0f} s; it was given up"
+                    ) from error
         except requests.RequestException as error:
             raise PackageIndexError(_unreachable(url, error)) from error
 
@@ -175,6 +194,30 @@ class Client:
             raise PackageIndexError(f"{bare(response.url)} refuses us ({response.status_code}): {hint}")
         if response.status_code != 200:
             raise PackageIndexError(f"{bare(response.url)} answers {response.status_code} {response.reason}")
+
+
+@contextmanager
+def _ended(response: requests.Response, seconds: float) -> Iterator[threading.Event]:
+    """Hang up when it is time; a server that sends a byte now and then would never let a reader go."""
+    late = threading.Event()
+
+    def hang_up() -> None:
+        late.set()
+        with suppress(OSError, AttributeError):  # it has ended just now
+            _line(response.raw).shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, hang_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield late
+    finally:
+        timer.cancel()
+
+
+def _line(raw: Any) -> Any:
+    """The socket; of an answer that ends with its connection, http.client leaves it to the reader alone."""
+    return getattr(raw.connection, "sock", None) or raw._fp.fp.raw._sock
 
 
 def _credentials(urls: Sequence[str], settings: Index) -> dict[_Origin, tuple[str, str]]:
@@ -214,7 +257,7 @@ def _origin(url: str) -> _Origin:
 
 def _unreachable(url: str, error: Exception) -> str:
     """One line; the library's own text repeats the URL (with credentials) and the whole chain of causes."""
-    text = re.sub(r"://[^/@\s]*@", "://", str(error))
+    text = re.sub(r"\?[^\s)]*", "", re.sub(r"://[^/@\s]*@", "://", str(error)))
     known = {
         "Name or service not known": "its name cannot be resolved",
         "name resolution": "its name cannot be resolved",

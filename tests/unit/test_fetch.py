@@ -7,7 +7,9 @@ import hashlib
 import os
 import socket
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +229,63 @@ def test_a_page_without_end_is_not_read(index: LocalIndex, monkeypatch: pytest.M
 
 
 # -- files ---------------------------------------------------------------------------------------------------
+
+
+class Dripping:
+    """A server that sends something now and then, and never ends."""
+
+    def __init__(self, head: bytes, drip: bytes) -> None:
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._server.getsockname()[1]}/{NAME}"
+        self._head, self._drip = head, drip
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        connection, _ = self._server.accept()
+        with connection, suppress(OSError):
+            connection.recv(65536)
+            connection.sendall(self._head)
+            while not self._ended.wait(0.001 if len(self._drip) > 1 else 0.2):
+                connection.sendall(self._drip)
+
+    def __enter__(self) -> Dripping:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._server.close()
+
+
+@pytest.mark.parametrize("head", ["Content-Length: 100000", "X-No: length"])
+def test_a_server_that_never_ends_is_given_up(
+    index: LocalIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head: str
+) -> None:
+    monkeypatch.setattr(fetch, "LONGEST", 0)
+    with (
+        Dripping(f"HTTP/1.1 200 OK\r\n{head}\r\n\r\n".encode(), b"x") as server,
+        pytest.raises(PackageIndexError, match="does not end within 1 s"),
+    ):
+        client(index, timeout=1).download(server.url, tmp_path / "x", "", None)
+
+
+def test_a_file_without_end_is_not_kept(index: LocalIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "LARGEST", 4 << 20)
+    with (
+        Dripping(b"HTTP/1.1 200 OK\r\n\r\n", bytes(1 << 20)) as server,
+        pytest.raises(PackageIndexError, match="is longer than 4 MB"),
+    ):
+        client(index).download(server.url, tmp_path / "x", "", None)
+    assert (tmp_path / "x").stat().st_size <= 4 << 20
+
+
+def test_a_query_is_not_told(tmp_path: Path, index: LocalIndex) -> None:
+    url = f"http://127.0.0.1:{closed_port()}/{NAME}?sig={SECRET}"
+    with pytest.raises(PackageIndexError) as caught:
+        client(index).download(url, tmp_path / "x", "", None)
+    assert SECRET not in str(caught.value)
 
 
 def test_a_download_tells_its_hash(index: LocalIndex, tmp_path: Path) -> None:
