@@ -11,7 +11,7 @@ import heapq
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -87,10 +87,12 @@ class _Resolution(Resolution[Need, Choice, str]):
     """resolvelib's, which asks of every pin in every round whether it meets everything that is known of it.
 
     What is known is never altered in place, so that one answer for each serves until something else is known.
+    With `faithful=False` it does not forget what a pin wanted that is about to be replaced.
     """
 
-    def __init__(self, provider: Provider) -> None:
+    def __init__(self, provider: Provider, *, faithful: bool) -> None:
         super().__init__(provider, BaseReporter())
+        self._faithful = faithful
         self._pins: dict[tuple[int, int], tuple[bool, Criterion[Need, Choice], Choice]] = {}
 
     def _is_current_pin_satisfying(self, name: str, criterion: Criterion[Need, Choice]) -> bool:
@@ -106,11 +108,32 @@ class _Resolution(Resolution[Need, Choice, str]):
         return self._pins[key][0]
 
 
+    def _remove_information_from_criteria(
+        self, criteria: dict[str, Criterion[Need, Choice]], parents: Collection[str]
+    ) -> None:
+        if self._faithful:
+            super()._remove_information_from_criteria(criteria, parents)
+
+
 def search(world: World, roots: Sequence[Want]) -> dict[NormalizedName, Candidate]:
-    """The closure that pip would find, and perhaps more; ResolutionImpossible where there is none."""
+    """The closure that pip would find, and perhaps more; ResolutionImpossible where there is none.
+
+    resolvelib forgets what a pin wanted when something else excludes it, also where it turns back later and keeps
+    that pin: then, rarely, pip installs what does not fit together. From such a set alone it could not, so that is
+    no answer.
+    """
+    closure = _attempt(world, roots, faithful=True)
+    if world.unmet(closure):
+        closure = _attempt(world, roots, faithful=False)
+    if unmet := world.unmet(closure):
+        raise ResolutionError(f"no decision: {unmet[0]} is not met by what was found; pin {unmet[0].project}")
+    return closure
+
+
+def _attempt(world: World, roots: Sequence[Want], *, faithful: bool) -> dict[NormalizedName, Candidate]:
     provider = Provider(world, roots)
     # Not by its Resolver, whose graph of the result recurses for ever over a cycle that was left behind.
-    resolution = _Resolution(provider)
+    resolution = _Resolution(provider, faithful=faithful)
     # Extras last: by then is known what binds their base.
     needs = sorted((need for root in roots for need in _needs(root)), key=lambda need: bool(need.extras))
     try:

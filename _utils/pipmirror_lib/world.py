@@ -13,7 +13,7 @@ from packaging.version import Version
 
 from pipmirror_lib.candidates import Candidate, Shelf, Source
 from pipmirror_lib.errors import BuildError, WheelError
-from pipmirror_lib.parts import canonical, combined, requirement, without_marker
+from pipmirror_lib.parts import canonical, combined, requirement, within, without_marker
 from pipmirror_lib.profile import TargetProfile, specifier_of
 from pipmirror_lib.references import NOT_FETCHED, DirectReference
 from pipmirror_lib.wheels import Metadata
@@ -252,7 +252,17 @@ class World:
             want = queue.pop()
             found.setdefault(want.project, []).append(want)
             for extras in dict.fromkeys(((), want.extras)):
-                if (want.project, extras) not in seen:
+                if (want.project, extras) not in seen and want.project in closure:
                     seen.add((want.project, extras))
                     queue.extend(self.dependencies(closure[want.project], extras))
         return found
+
+    def unmet(self, closure: Mapping[NormalizedName, Candidate]) -> list[Want]:
+        """The wants of a closure that it does not meet itself."""
+        traced = [want for wants in self.trace(closure).values() for want in wants]
+        return [want for want in traced if not _meets(closure.get(want.project), want)]
+
+
+def _meets(candidate: Candidate | None, want: Want) -> bool:
+    fits = candidate is not None and within(want.requirement.specifier, candidate.version)
+    return fits and not want.requirement.url

@@ -7,6 +7,7 @@ specifiers meet often.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
@@ -15,6 +16,7 @@ from typing import Any
 import hypothesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from packaging.specifiers import SpecifierSet
 
 from tests.support.worlds import PURE, Case, File, as_json
 
@@ -74,6 +76,12 @@ COUNTS_OF_WANTS = (0, 0, 1, 1, 2, 2, 3)
 HARDLY_EVER = ("",) * len(UNUSUAL) * 2 + UNUSUAL
 YANKED = (None,) * 18 + ("", "broken")
 KINDS = (*("",) * 24, *("native", "both", "build") * 4, "sdist")
+TANGLED = ("a", "b", "c", "d", "e", "f", "g", "h")
+TANGLED_EXTRAS = (*("",) * 9, "[x]", "[x,y]", "[y]")
+TANGLED_MARKERS = (*("",) * 15, " ; python_version >= '3.10'")
+TANGLED_PYTHONS = (None, None, None, None, ">=3.6", ">=3.99")
+USUAL = ("", "", *_USUAL)
+FITTING = {version: [text for text in USUAL if SpecifierSet(text).contains(version)] for version in FINALS}
 
 
 class World:
@@ -133,9 +141,57 @@ class World:
         return found
 
 
+class Tangle(World):
+    """A world with a hidden solution, which the newest versions lead away from, so that pip must turn back.
+
+    What belongs to the solution is compatible with it, and with nothing else on purpose.
+    """
+
+    def __init__(self, draw: Draw, index: bool) -> None:
+        super().__init__(draw, index)
+        self.projects = TANGLED[: self.pick(range(5, len(TANGLED) + 1))[0]]
+        older = FINALS[: -len(FINALS) // 3]
+        self.solution = dict(zip(self.projects, self.pick(*[older] * len(self.projects)), strict=True))
+
+    def wish(self, fits: bool) -> str:
+        """A requirement that the solution meets, or any."""
+        project, extras, (marker,) = *self.pick(self.projects, TANGLED_EXTRAS), self.pick(TANGLED_MARKERS)
+        specifiers = FITTING[self.solution[project]] if fits else USUAL
+        return f"{project}{extras}{self.pick(specifiers)[0]}{marker}"
+
+    def files(self, project: str) -> list[File]:
+        found = []
+        newer = self.draw(st.lists(st.sampled_from(FINALS), min_size=2, max_size=6, unique=True))
+        for version in dict.fromkeys([self.solution[project], *newer]):
+            own, more, python, tempting = self.pick((1, 2, 2, 3, 3), (0, 0, 1), TANGLED_PYTHONS, (0, 1, 2))
+            # Most newer versions want one thing only that cannot be had with the rest.
+            fits = version == self.solution[project]
+            found.append(
+                File(
+                    project,
+                    version,
+                    requires=[self.wish(fits or number != tempting) for number in range(own)],
+                    extras={"x": [self.wish(fits) for _ in range(more)], "y": []},
+                    python=None if fits else python,
+                )
+            )
+        return found
+
+    def case(self) -> Case:
+        roots, bound = self.pick((2, 3, 4, 5, 6), (0, 0, 0, 1))
+        return Case(
+            name="",
+            files=tuple(file for project in self.projects for file in self.files(project)),
+            want=tuple(self.wish(True) for _ in range(roots)),
+            constraints=tuple(re.sub(r"\[.*]", "", self.wish(True)) for _ in range(bound)),
+        )
+
+
 @st.composite
 def worlds(draw: Draw, index: bool) -> Case:
     world = World(draw, index)
+    if world.pick((True, False))[0]:
+        return Tangle(draw, index).case()
     wants, constraints = world.pick((1, 1, 2, 2, 3, 4), (0, 0, 0, 1, 2))
     absent, prereleases, html, no_metadata = (happens == 0 for happens in world.pick(*map(range, (12, 14, 4, 4))))
     # The last project may be wanted and not there.
