@@ -142,7 +142,10 @@ def _unmet(asked: Sequence[str], request: BuildRequest, profile: TargetProfile) 
         return version is not None and requirement.specifier.contains(version, prereleases=True)
 
     requirements = [Requirement(text) for text in asked]
-    return [str(r) for r in requirements if profile.applies(r.marker) and not met(r)]
+    try:
+        return [str(r) for r in requirements if profile.applies(r.marker) and not met(r)]
+    except ValueError as error:
+        raise BuildError(f"{request.project}: its build asks for what cannot be decided: {error}") from error
 
 
 def make_environment(directory: Path, profile: TargetProfile, wheels: Iterable[Path]) -> None:

@@ -64,12 +64,12 @@ def requirement(text: str) -> Requirement:
     name = _NAME.match(head)
     # A semicolon may belong to a URL or follow `===`; neither is worth a rule of its own.
     if name is None or "@" in head or "===" in head:
-        return Requirement(text)
+        return _whole(text)
     try:
         extras, specifier = _details(head[name.end() :].strip(" \t"))
         condition = _marker(marker.strip(" \t")) if semicolon else None
     except (InvalidRequirement, InvalidSpecifier):
-        return Requirement(text)  # which says what is wrong with the whole of it
+        return _whole(text)  # which says what is wrong with the whole of it
     found = Requirement.__new__(Requirement)  # its own copies are parsed anew
     found.name, found.url, found.marker = name[1], None, condition
     found.extras, found.specifier = extras, specifier
@@ -90,13 +90,20 @@ def _details(text: str) -> tuple[set[str], SpecifierSet]:
     """What follows any name: extras and versions."""
     if _CLAUSES.fullmatch(text):
         return set(), SpecifierSet(text)
-    nameless = Requirement(f"name {text}")
+    nameless = _whole(f"name {text}")
     return nameless.extras, nameless.specifier
 
 
 @lru_cache(maxsize=REMEMBERED)
 def _marker(text: str) -> Marker | None:
-    return Requirement(f"name;{text}").marker
+    return _whole(f"name;{text}").marker
+
+
+def _whole(text: str) -> Requirement:
+    try:
+        return Requirement(text)
+    except RecursionError as error:  # strangers write parentheses by the thousand
+        raise InvalidRequirement("it is nested too deeply") from error
 
 
 @by_identity

@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from packaging.requirements import Requirement
-
 from pipmirror_lib.errors import BuildError
 from pipmirror_lib.logs import short
+from pipmirror_lib.parts import requirement
 
 LEGACY_BACKEND = "setuptools.build_meta:__legacy__"
 LEGACY_REQUIRES = ("setuptools>=40.8.0",)
@@ -45,12 +44,12 @@ def read_build_system(sdist: Path, subdirectory: str = "") -> BuildSystem:
         if table is None:
             return BuildSystem()
         system = BuildSystem(
-            tuple(map(str, (Requirement(text) for text in _strings(table, "requires")))),
+            tuple(map(str, (requirement(text) for text in _strings(table, "requires")))),
             table.get("build-backend") or LEGACY_BACKEND,
             tuple(_strings(table, "backend-path", ())),
         )
         _check_backend(system)
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
         raise BuildError(f"{sdist.name}: pyproject.toml: [build-system] is invalid: {short(str(error))}") from error
     return system
 

@@ -19,10 +19,12 @@ from packaging.version import Version
 from pipmirror_lib import builder, builds, resolve
 from pipmirror_lib.candidates import Candidate
 from pipmirror_lib.engine import Engine
-from pipmirror_lib.errors import BuildError, MirrorError, WheelError
+from pipmirror_lib.errors import BuilderError, BuildError, EngineError, MirrorError, ResolutionError, WheelError
 from pipmirror_lib.index import Index, IndexSource
+from pipmirror_lib.logs import short
 from pipmirror_lib.mirror import PlatformDirectory, Record
 from pipmirror_lib.pages import bare
+from pipmirror_lib.parts import requirement
 from pipmirror_lib.profile import TargetProfile
 from pipmirror_lib.references import DirectReference
 from pipmirror_lib.sdists import read_build_system
@@ -73,6 +75,7 @@ class Workshop:
     _built: dict[str, Built] = field(default_factory=dict)
     _failed: dict[str, BuildError] = field(default_factory=dict)
     _underway: list[str] = field(default_factory=list)
+    _no_image: EngineError | BuilderError | None = None
 
     def metadata(self, candidate: Candidate) -> Metadata:
         """What the built wheel requires; WheelError where it does not build, so that another version may serve."""
@@ -145,9 +148,7 @@ class Workshop:
                 network=project in self.mirror.container.build_network,
                 subdirectory=sources.subdirectory,
             )
-            outcome = builds.build(
-                self.engine(), self.image(), self.profile, request, self.mirror.container, workdir=workdir, log_path=log
-            )
+            outcome = self._run(sources, request, workdir, log)
             if isinstance(outcome, Path):
                 record = {
                     "origin": "built",
@@ -159,12 +160,28 @@ class Workshop:
             asked += [self._requirement(sources, text) for text in outcome]
         raise BuildError(f"{sources}: its build backend keeps asking for more build requirements; log: {log}")
 
+    def _run(self, sources: Sources, request: builds.BuildRequest, workdir: Path, log: Path) -> Path | list[str]:
+        """The container's outcome; where there can be no container, those who need none go on."""
+        try:
+            if self._no_image:
+                raise self._no_image
+            try:
+                image = self.image()
+            except (EngineError, BuilderError) as error:
+                self._no_image = error  # making it takes minutes, and the next build would fare no better
+                raise
+            return builds.build(
+                self.engine(), image, self.profile, request, self.mirror.container, workdir=workdir, log_path=log
+            )
+        except (EngineError, BuilderError) as error:
+            raise BuildError(f"{sources}: cannot be built: {error}") from error
+
     @staticmethod
     def _requirement(sources: Sources, text: str) -> Requirement:
         try:
-            return Requirement(text)
+            return requirement(text)
         except InvalidRequirement as error:
-            raise BuildError(f"{sources}: build requirement {text!r} is invalid: {error}") from error
+            raise BuildError(f"{sources}: build requirement {short(text)!r} is invalid: {short(str(error))}") from error
 
     def _build_requirements(self, sources: Sources, asked: list[Requirement]) -> list[tuple[Path, str]]:
         """Wheels (with sha256) that the build needs, built first where they are sdists themselves."""
@@ -175,7 +192,10 @@ class Workshop:
             timeout=self.mirror.resolve_timeout,
         )
         source = IndexSource(self.index, {}, _nothing_present, build=self.metadata)
-        answer = resolve.resolve(question, source)
+        try:
+            answer = resolve.resolve(question, source)
+        except ResolutionError as error:
+            raise BuildError(f"{sources}: build requirements: {error} (build_constraints)") from error
         if answer.missing:
             reasons = "; ".join(dict.fromkeys(answer.missing.values()))
             raise BuildError(f"{sources}: build requirements cannot be met: {reasons} (build_constraints)")

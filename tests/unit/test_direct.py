@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pipmirror_lib import builder, builds, plan, reports, sync
+from pipmirror_lib import builder, builds, plan, reports, sync, workshop
 from pipmirror_lib.builder import BuilderImage
 from pipmirror_lib.builds import BuildRequest
 from pipmirror_lib.engine import Engine
+from pipmirror_lib.errors import EngineError, ResolutionError
 from pipmirror_lib.settings import Mirror
 from pipmirror_lib.wheels import sha256_of
+from pipmirror_lib.world import Question
 
 from tests.support.dists import make_sdist, make_wheel
 from tests.support.gitserver import GitServer, Repository
@@ -210,6 +212,59 @@ def test_one_that_fails_keeps_nobody_else_back(
     assert "has no nosuch" in said
     assert wheels(mirror) == {DEP}
     consistent(mirror)
+
+
+@pytest.mark.parametrize(
+    ("pyproject", "said"),
+    [
+        ("x = " + "[" * 5000, "[build-system] is invalid"),
+        ('[build-system]\nrequires = ["x; ' + "(" * 3000 + '"]\n', "nested too deeply"),
+        ('[build-system]\nrequires = ["x; sys_platform ~= \\"1\\""]\n', "cannot be evaluated"),
+    ],
+)
+def test_a_hostile_one_takes_nobody_along(
+    tmp_path: Path, server: LocalIndex, demo: Repository, container: Container, pyproject: str, said: str
+) -> None:
+    demo.commit({"pyproject.toml": pyproject})
+    mirror = declared(tmp_path, server, "dep", sets={"own": [f"git+{demo.url}@main"]})
+    assert said in bad(mirror)
+    assert wheels(mirror) == {DEP}
+    consistent(mirror)
+
+
+def test_nor_does_one_whose_build_requirements_are_never_decided(
+    tmp_path: Path, server: LocalIndex, demo: Repository, container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decide = workshop.resolve.resolve
+
+    def undecided(question: Question, source: Any) -> Any:
+        if "setuptools" in map(str, question.requirements):
+            raise ResolutionError("too long")
+        return decide(question, source)
+
+    monkeypatch.setattr(workshop.resolve, "resolve", undecided)
+    mirror = declared(tmp_path, server, "dep", sets={"own": [f"git+{demo.url}@main"]})
+    assert "build requirements: too long" in bad(mirror)
+    assert wheels(mirror) == {DEP}
+
+
+def test_nor_an_engine_that_is_gone(
+    tmp_path: Path, server: LocalIndex, demo: Repository, container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def gone(*_: Any, **__: Any) -> BuilderImage:
+        asked.append("")
+        raise EngineError("no engine")
+
+    monkeypatch.setattr(builder, "prepare", gone)
+    both = [f"git+{demo.url}@main", f"git+{demo.url}@v1"]
+    demo.commit({"new.py": ""})
+    mirror = declared(tmp_path, server, "dep", sets={"own": both[:1], "again": both[1:]})
+    said = bad(mirror)
+    assert all(f"{text}: " in said for text in both)
+    assert wheels(mirror) == {DEP}
+    assert len(asked) == 2, "before the index is asked, and for the first build"
 
 
 def test_a_failed_upgrade_keeps_what_lies_there(
