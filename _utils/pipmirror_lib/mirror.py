@@ -6,6 +6,7 @@ promises and deletes nothing but staging.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -342,8 +343,10 @@ def discard(path: Path) -> None:
         shutil.rmtree(path)
     except FileNotFoundError:
         return
-    except RecursionError:
-        # Python's own removal recurses; a hostile build nests directories by the thousand.
+    except (RecursionError, OSError) as error:
+        # Python's own removal recurses, or holds a descriptor a level; hostile builds nest directories by the thousand.
+        if isinstance(error, OSError) and error.errno != errno.EMFILE:
+            raise
         subprocess.run(["rm", "-rf", "--", str(path)], check=True, stdin=subprocess.DEVNULL)
 
 

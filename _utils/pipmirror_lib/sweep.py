@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -129,8 +130,25 @@ def _older(paths: Iterable[Path], seconds: int, moment: Callable[[Path], float] 
 
 
 def _size(path: Path) -> int:
-    inside = path.rglob("*") if path.is_dir() and not path.is_symlink() else (path,)
-    return sum(one.lstat().st_size for one in inside)
+    """What goes with it, for people to read: of what lies deeper than a path can be long, nothing is said."""
+    if path.is_symlink() or not path.is_dir():
+        return path.lstat().st_size
+    total, folders = 0, [str(path)]
+    while folders:  # strangers nest directories by the thousand, which a recursion would not survive
+        try:
+            for entry in _scanned(folders.pop()):
+                total += entry.stat(follow_symlinks=False).st_size
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+    return total
+
+
+def _scanned(folder: str) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return list(entries)
 
 
 def _remove(path: Path) -> None:

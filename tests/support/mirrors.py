@@ -55,6 +55,19 @@ def settle(directory: PlatformDirectory, seconds: int = 10) -> None:
     os.utime(directory.public, (then, then))
 
 
+def nested(top: Path, depth: int) -> Path:
+    """A tree as hostile builds leave it, deeper than paths can name; returns its top."""
+    top.mkdir(parents=True)
+    descriptor = os.open(top, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("d", dir_fd=descriptor)
+        below = os.open("d", os.O_RDONLY, dir_fd=descriptor)
+        os.close(descriptor)
+        descriptor = below
+    os.close(descriptor)
+    return top
+
+
 def wheels(mirror: Mirror, name: str = "") -> set[str]:
     return {path.name for path in directory_of(mirror, name).public.glob("*.whl")}
 

@@ -7,6 +7,7 @@ import grp
 import hashlib
 import json
 import os
+import resource
 import shutil
 import time
 import zipfile
@@ -23,6 +24,7 @@ from pipmirror_lib.wheels import read_metadata, sha256_of
 
 from tests.support.dists import make_wheel
 from tests.support.killing import Killed, kill_before
+from tests.support.mirrors import nested
 
 NAME, OTHER = "demo-1.0-py3-none-any.whl", "other-2.0-py3-none-any.whl"
 
@@ -465,18 +467,22 @@ def test_what_is_gone_or_replaced_is_not_known(tmp_path: Path, spoil: Callable[[
 
 
 def test_a_deep_tree_of_strangers_is_removed(tmp_path: Path) -> None:
-    deep = tmp_path / "tree"
-    deep.mkdir()
-    descriptor = os.open(deep, os.O_RDONLY)
-    for _ in range(2000):
-        os.mkdir("d", dir_fd=descriptor)
-        below = os.open("d", os.O_RDONLY, dir_fd=descriptor)
-        os.close(descriptor)
-        descriptor = below
-    os.close(descriptor)
+    deep = nested(tmp_path / "tree", 2000)
     mirror.discard(deep)
     assert not deep.exists()
     mirror.discard(deep)
+
+
+def test_a_tree_deeper_than_descriptors_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pythons that do not recurse hold a descriptor for each level."""
+    deep = nested(tmp_path / "tree", 50)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 20, before[1]))
+    try:
+        mirror.discard(deep)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert not deep.exists()
 
 
 def test_the_metadata_beside_a_wheel_is_verbatim(directory: PlatformDirectory, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from pipmirror_lib.mirror import PRIVATE, PlatformDirectory, downloads, metadata
 from pipmirror_lib.settings import Mirror
 
 from tests.support.dists import make_wheel
-from tests.support.mirrors import declare, directory_of, equip
+from tests.support.mirrors import declare, directory_of, equip, nested
 
 DAY = 86400
 
@@ -97,6 +97,16 @@ def test_caches_that_platforms_share(mirror: Mirror) -> None:
     assert sweep.clear(target, found) == found
     assert names(sweep.of_mirror(target, 0)) == {"metadata": ["young.json"]}
     assert (downloads(target) / "lock").exists()
+
+
+@pytest.mark.parametrize("depth", [1500, 5000])  # beyond recursion, and beyond the longest path
+def test_a_deep_tree_is_measured_and_removed(mirror: Mirror, depth: int) -> None:
+    tree = nested(downloads(mirror.target) / "killed.1", depth)
+    os.utime(tree, (1, 1))
+    found = sweep.of_mirror(mirror.target, 30)
+    assert sweep.told(found)["downloads"]["files"] == 1
+    assert sweep.clear(mirror.target, found) == found
+    assert not tree.exists()
 
 
 def test_downloads_that_another_run_uses_stay(mirror: Mirror) -> None:
