@@ -15,7 +15,7 @@ from typing import Any
 import packaging
 from packaging.utils import NormalizedName
 
-from pipmirror_lib import STAMP, caches
+from pipmirror_lib import STAMP, caches, upstream
 from pipmirror_lib.candidates import Candidate
 from pipmirror_lib.errors import MirrorError, WheelError
 from pipmirror_lib.wheels import Metadata, checked_metadata, parse_name
@@ -151,7 +151,7 @@ class LocalSource:
             sha256=str(record.get("sha256", "")),
             size=self.sizes[filename],
             built=record.get("origin") == "built",
-            yanked=record.get("yanked", "" if record.get("withdrawn") else None),
+            yanked=upstream.yanked(record),
             source=tuple(str(value) for value in record.get("source", {}).values()),
         )
 

@@ -107,7 +107,6 @@ class _Resolution(Resolution[Need, Choice, str]):
             self._pins[key] = met, criterion, pin  # with the objects, so that no identity is given to another one
         return self._pins[key][0]
 
-
     def _remove_information_from_criteria(
         self, criteria: dict[str, Criterion[Need, Choice]], parents: Collection[str]
     ) -> None:

@@ -1,6 +1,6 @@
 """Simple Repository pages of a platform, made from its manifest alone; no wheel is opened or hashed.
 
-PEP 503 and 691 (https://packaging.python.org/en/latest/specifications/simple-repository-api/), flat wheels
+PEP 503, 592 and 691 (https://packaging.python.org/en/latest/specifications/simple-repository-api/), flat wheels
 beside `simple/`, so that `pip -f`, `wget -r` and an index URL all work from one directory.
 """
 
@@ -14,7 +14,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from pipmirror_lib import STAMP
+from pipmirror_lib import STAMP, upstream
 from pipmirror_lib.errors import MirrorError
 from pipmirror_lib.mirror import PlatformDirectory, Record, write_atomically
 from pipmirror_lib.wheels import parse_name
@@ -60,13 +60,19 @@ def _file(filename: str, record: Record) -> dict[str, object]:
     }
     if record.get("requires_python"):
         entry["requires-python"] = record["requires_python"]
+    yanked = upstream.yanked(record)
+    if yanked is not None:
+        entry["yanked"] = yanked or True
     return entry
 
 
 def _anchor(filename: str, record: Record) -> str:
     python = f' data-requires-python="{escape(record["requires_python"])}"' if record.get("requires_python") else ""
     metadata = f' data-core-metadata="sha256={record["metadata_sha256"]}"'
-    return f'<a href="../../{quote(filename)}#sha256={record["sha256"]}"{python}{metadata}>{escape(filename)}</a>'
+    yanked = upstream.yanked(record)
+    # A bare attribute is ignored by pip.
+    why = "" if yanked is None else f' data-yanked="{escape(yanked)}"'
+    return f'<a href="../../{quote(filename)}#sha256={record["sha256"]}"{python}{metadata}{why}>{escape(filename)}</a>'
 
 
 def _html(title: str, lines: list[str]) -> str:

@@ -40,6 +40,12 @@ def _found(filename: str, record: Mapping[str, Any], offered: Sequence[Candidate
     return {"yanked": short(same.yanked)} if is_it and same.yanked is not None else {}
 
 
+def yanked(record: Mapping[str, Any]) -> str | None:
+    """Why a wheel is not to be chosen anew ('' without a reason), or None; a withdrawn one is as good as yanked."""
+    reason: str | None = record.get("yanked")
+    return "withdrawn upstream" if reason is None and record.get("withdrawn") else reason
+
+
 def warnings(wheels: Mapping[str, Mapping[str, Any]], closure: Iterable[str]) -> list[str]:
     """A line for each wheel that is needed and that upstream does not stand by any more."""
     lines = []

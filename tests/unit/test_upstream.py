@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -132,3 +133,19 @@ def test_nothing_is_written_where_nothing_has_changed(mirror: Mirror) -> None:
     before = directory_of(mirror).manifest_path.stat().st_mtime_ns
     good(mirror, upgrade=True)
     assert directory_of(mirror).manifest_path.stat().st_mtime_ns == before
+
+
+def test_the_pages_say_so_as_well(mirror: Mirror, server: LocalIndex) -> None:
+    def page(suffix: str) -> str:
+        return (directory_of(mirror).public / "simple" / "demo" / f"index.{suffix}").read_text()
+
+    assert "yanked" not in page("json") + page("html")
+    server.yank(NEW, 'it "deletes" <files>')
+    good(mirror, upgrade=True)
+    told = {file["filename"]: file.get("yanked") for file in json.loads(page("json"))["files"]}
+    assert told == {OLD: None, NEW: 'it "deletes" <files>'}
+    assert 'data-yanked="it &quot;deletes&quot; &lt;files&gt;"' in page("html")
+    server.yank(NEW)
+    good(mirror, upgrade=True)
+    assert {file["filename"]: file.get("yanked") for file in json.loads(page("json"))["files"]}[NEW] is True
+    assert 'data-yanked=""' in page("html")
