@@ -24,6 +24,7 @@ from pipmirror_lib import __version__, caches, pages
 from pipmirror_lib.candidates import Candidate, NewestFirst
 from pipmirror_lib.errors import MirrorError, PipmirrorError, WheelError
 from pipmirror_lib.fetch import CONNECTIONS, Client
+from pipmirror_lib.mirror import discard, private_place
 from pipmirror_lib.ranges import RemoteFile
 from pipmirror_lib.references import DirectReference
 from pipmirror_lib.sdists import read_pkg_info
@@ -75,6 +76,7 @@ class Index:
         self._done: dict[str, Future[Any]] = {}
         self._parts = True
         self.own_downloads: set[Path] = set()
+        self._private: set[Path] = set()
         self.fetched_files = 0
         self.fetched_bytes = 0
 
@@ -85,6 +87,9 @@ class Index:
         self._readers.shutdown(wait=True, cancel_futures=True)
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._client.close()
+        for place in self._private:
+            with suppress(OSError):  # an interrupted run may be writing there; the next one removes it
+                discard(place)
 
     def _once(self, pool: ThreadPoolExecutor, futures: dict[K, Future[T]], key: K, work: Callable[[], T]) -> Future[T]:
         with self._lock:
@@ -149,12 +154,19 @@ class Index:
 
     def place(self, key: str) -> Path:
         """A directory among the downloads that only this run uses, for what has no hash to be found by."""
-        return self._place(f"{hashlib.sha256(key.encode()).hexdigest()}.{os.getpid()}")
+        place = self._downloads / private_place(hashlib.sha256(key.encode()).hexdigest(), id(self))
+        with self._lock:
+            self._private.add(place)
+        return self._made(place)
 
     def _place(self, name: str) -> Path:
         place = self._downloads / name
         with self._lock:
             self.own_downloads.add(place)
+        return self._made(place)
+
+    @staticmethod
+    def _made(place: Path) -> Path:
         try:
             place.mkdir(parents=True, exist_ok=True)
         except OSError as error:

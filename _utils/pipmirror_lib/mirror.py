@@ -355,13 +355,18 @@ def downloads(target: Path) -> Path:
     return target / PRIVATE / ".downloads"
 
 
+def private_place(name: str, run: int) -> str:
+    """A name among the downloads that no other run uses, and that tells so."""
+    return f"{name}.{os.getpid()}-{run}"
+
+
 def metadata_cache(target: Path) -> Path:
     return target / PRIVATE / ".metadata"
 
 
 @contextmanager
 def using_downloads(target: Path, done: Callable[[], Iterable[Path]]) -> Iterator[Path]:
-    """Share the downloads with other runs; at the end, what is `done` goes, and what nobody has wanted for a week.
+    """Share the downloads with other runs; at the end, what is `done` or nobody's goes, and what is a week old.
 
     A run that fails is done with nothing, and the next one goes on from there.
     """
@@ -376,7 +381,12 @@ def using_downloads(target: Path, done: Callable[[], Iterable[Path]]) -> Iterato
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return  # another run uses them, perhaps these very files
-        old = (p for p in directory.iterdir() if p.is_dir() and time.time() - p.stat().st_mtime > UNWANTED)
+        # Of what only one run uses, runs that were killed have left this.
+        old = (
+            path
+            for path in directory.iterdir()
+            if path.is_dir() and ("." in path.name or time.time() - path.stat().st_mtime > UNWANTED)
+        )
         for path in {*done(), *old}:
             discard(path)
 

@@ -13,6 +13,7 @@ from pipmirror_lib.builder import BuilderImage
 from pipmirror_lib.builds import BuildRequest
 from pipmirror_lib.engine import Engine
 from pipmirror_lib.errors import EngineError, ResolutionError
+from pipmirror_lib.mirror import downloads
 from pipmirror_lib.settings import Mirror
 from pipmirror_lib.wheels import sha256_of
 from pipmirror_lib.world import Question
@@ -281,6 +282,16 @@ def test_a_failed_upgrade_keeps_what_lies_there(
 def test_it_needs_another_python(tmp_path: Path, server: LocalIndex, demo: Repository, container: Container) -> None:
     container.more = {"requires_python": ">=3.99"}  # type: ignore[dict-item]
     assert "needs Python >=3.99" in bad(declared(tmp_path, server, f"git+{demo.url}@main"))
+
+
+def test_a_failing_run_leaves_no_archives(
+    tmp_path: Path, server: LocalIndex, demo: Repository, container: Container
+) -> None:
+    name = server.add(make_wheel(tmp_path / "files", "other", "1.0"))
+    url = server.url.replace("/simple/", f"/files/{name}")
+    mirror = declared(tmp_path, server, f"git+{demo.url}@main", url, "nosuch", sets={"own": ["dep"]})
+    bad(mirror)
+    assert [path for path in downloads(mirror.target).iterdir() if "." in path.name] == []
 
 
 # -- names that two things want ------------------------------------------------------------------------------

@@ -18,7 +18,14 @@ from typing import Any
 import pytest
 from pipmirror_lib import mirror
 from pipmirror_lib.errors import MirrorError, WheelError
-from pipmirror_lib.mirror import Admission, PlatformDirectory, known_downloads, using_downloads, write_atomically
+from pipmirror_lib.mirror import (
+    Admission,
+    PlatformDirectory,
+    known_downloads,
+    private_place,
+    using_downloads,
+    write_atomically,
+)
 from pipmirror_lib.settings import Files
 from pipmirror_lib.wheels import read_metadata, sha256_of
 
@@ -413,6 +420,17 @@ def test_what_nobody_has_wanted_for_a_week_goes(tmp_path: Path) -> None:
             (place / name).mkdir()
             os.utime(place / name, (time.time() - age,) * 2)
     assert sorted(path.name for path in place.iterdir()) == ["lock", "young"]
+
+
+def test_what_a_killed_run_had_for_itself_goes_when_nobody_else_is_there(tmp_path: Path) -> None:
+    with using_downloads(tmp_path, tuple) as place:
+        left = place / private_place("hash", 1)
+        left.mkdir()
+        with using_downloads(tmp_path, tuple):
+            """Ends while the other one may still be using it."""
+        assert left.exists()
+        (place / "hash").mkdir()
+    assert [path.name for path in place.iterdir() if path.is_dir()] == ["hash"], "the next run looks for this"
 
 
 def test_nothing_is_removed_while_another_run_uses_the_downloads(tmp_path: Path) -> None:
