@@ -43,6 +43,7 @@ class Completion:
             self.present,
             self.run.sources,
             shop.referenced,
+            shop.again,
             shop.profile.applies,
             self.upgrade,
         )

@@ -29,6 +29,7 @@ class DirectReferences:
     present: LocalSource
     sources: Sources
     make: Callable[[DirectReference, FetchedReference], Built]
+    again: Callable[[DirectReference, Record], Built | None]
     applies: Callable[[Marker | None], bool]
     upgrade: bool
     candidates: dict[str, Candidate] = field(default_factory=dict)
@@ -60,6 +61,8 @@ class DirectReferences:
         newest = self.sources.newest(reference)
         if same := self._lying_there(reference, newest):
             return same
+        if made := self.again(reference, newest):
+            return self._entered(reference, made)
         fetched = self.sources.fetch(reference)
         return self._lying_there(reference, fetched.origin) or self._made(reference, fetched)
 
@@ -76,7 +79,9 @@ class DirectReferences:
         for candidate, built in self.fresh.items():
             if built.record["source"] == fetched.origin:
                 return candidate
-        built = self.make(reference, fetched)
+        return self._entered(reference, self.make(reference, fetched))
+
+    def _entered(self, reference: DirectReference, built: Built) -> Candidate:
         name = parse_name(built.path.name)
         candidate = Candidate(
             project=name.project,

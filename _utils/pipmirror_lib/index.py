@@ -24,7 +24,7 @@ from pipmirror_lib import __version__, caches, pages
 from pipmirror_lib.candidates import Candidate, NewestFirst
 from pipmirror_lib.errors import MirrorError, PipmirrorError, WheelError
 from pipmirror_lib.fetch import CONNECTIONS, Client
-from pipmirror_lib.mirror import discard, private_place
+from pipmirror_lib.mirror import discard
 from pipmirror_lib.ranges import RemoteFile
 from pipmirror_lib.references import DirectReference
 from pipmirror_lib.sdists import read_pkg_info
@@ -154,7 +154,7 @@ class Index:
 
     def place(self, key: str) -> Path:
         """A directory among the downloads that only this run uses, for what has no hash to be found by."""
-        place = self._downloads / private_place(hashlib.sha256(key.encode()).hexdigest(), id(self))
+        place = self._downloads / f"{hashlib.sha256(key.encode()).hexdigest()}.{os.getpid()}-{id(self)}"
         with self._lock:
             self._private.add(place)
         return self._made(place)

@@ -64,6 +64,7 @@ class PlatformDirectory:
         self.published_path = self.private / "published.json"
         self.logs = self.private / "logs"
         self.staging = self.private / "staging"
+        self.kept = self.private / "kept"
         self.work = self.private / "work"
 
     @classmethod
@@ -355,11 +356,6 @@ def downloads(target: Path) -> Path:
     return target / PRIVATE / ".downloads"
 
 
-def private_place(name: str, run: int) -> str:
-    """A name among the downloads that no other run uses, and that tells so."""
-    return f"{name}.{os.getpid()}-{run}"
-
-
 def metadata_cache(target: Path) -> Path:
     return target / PRIVATE / ".metadata"
 
@@ -381,12 +377,9 @@ def using_downloads(target: Path, done: Callable[[], Iterable[Path]]) -> Iterato
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return  # another run uses them, perhaps these very files
-        # Of what only one run uses, runs that were killed have left this.
-        old = (
-            path
-            for path in directory.iterdir()
-            if path.is_dir() and ("." in path.name or time.time() - path.stat().st_mtime > UNWANTED)
-        )
+        # What only one run uses has a dot in its name; if there still is any, that run was killed.
+        left = (p for p in directory.iterdir() if p.is_dir())
+        old = (p for p in left if "." in p.name or time.time() - p.stat().st_mtime > UNWANTED)
         for path in {*done(), *old}:
             discard(path)
 

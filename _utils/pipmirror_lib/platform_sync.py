@@ -13,7 +13,7 @@ from pipmirror_lib.builder import BuilderImage
 from pipmirror_lib.completion import Completion
 from pipmirror_lib.engine import Engine
 from pipmirror_lib.errors import BuilderError, EngineError, VerifyError
-from pipmirror_lib.mirror import PlatformDirectory, Record
+from pipmirror_lib.mirror import PlatformDirectory, Record, discard
 from pipmirror_lib.moments import now
 from pipmirror_lib.profile import TargetProfile
 from pipmirror_lib.pruning import Pruning
@@ -64,6 +64,7 @@ class PlatformSync:
             problems += unproved
             self._note_unneeded(planned)
             if not problems:
+                discard(self.directory.kept)
                 self._say(planned)
                 if self.mirror.prune:
                     self._prune(self._plan(), manifest)

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -21,6 +22,7 @@ from pipmirror_lib.candidates import Candidate
 from pipmirror_lib.engine import Engine
 from pipmirror_lib.errors import BuilderError, BuildError, EngineError, MirrorError, ResolutionError, WheelError
 from pipmirror_lib.index import Index, IndexSource
+from pipmirror_lib.kept import KeptBuilds
 from pipmirror_lib.logs import short
 from pipmirror_lib.mirror import PlatformDirectory, Record
 from pipmirror_lib.pages import bare
@@ -107,6 +109,25 @@ class Workshop:
             raise BuildError(f"{reference} needs Python {needs}, this is {have}")
         return built
 
+    def again(self, reference: DirectReference, origin: Record) -> Built | None:
+        """The wheel that an earlier run has made of these sources, and could not use for the fault of another."""
+        project = canonicalize_name(reference.name) if reference.name else None
+        built = self._found(origin) if origin else None
+        fits = built and project in (None, built.metadata.project)
+        return built if built and fits and self.profile.allows(built.metadata.requires_python) else None
+
+    @cached_property
+    def _kept(self) -> KeptBuilds:
+        constraints = sorted(map(str, self.mirror.build_constraints))
+        network = sorted(self.mirror.container.build_network)
+        return KeptBuilds(self.directory.kept, self.profile.image, constraints, network)
+
+    def _found(self, origin: Record) -> Built | None:
+        if not (found := self._kept.find(origin)):
+            return None
+        wheel, record = found
+        return Built(wheel, checked_metadata(wheel, wheel.name)[1], record)
+
     def _taken(self, reference: DirectReference, fetched: FetchedReference) -> Built:
         own = self._own(fetched.sha256, reference.filename)
         self._check_tags(f"{reference}: {own.name}", parse_name(own.name))
@@ -124,7 +145,7 @@ class Workshop:
         sdist = self.index.file(candidate).result()
         origin = {"filename": candidate.filename, "sha256": sdist.sha256, "url": bare(candidate.url)}
         sources = Sources(candidate.project, str(candidate.version), sdist.path, sdist.sha256, origin)
-        built = self._build(sources, candidate.project, candidate.version)
+        built = self._found(origin) or self._build(sources, candidate.project, candidate.version)
         return replace(built, record={**built.record, "upload_time": candidate.upload_time})
 
     def _build(self, sources: Sources, project: NormalizedName | None, version: Version | None) -> Built:
@@ -224,7 +245,9 @@ class Workshop:
             metadata = checked_metadata(own, own.name)[1]
         except WheelError as error:
             raise BuildError(f"{sources}: its build made an unusable wheel: {error}") from error
-        return Built(own, metadata, {**record, "sha256": sha256_of(own)})
+        record = {**record, "sha256": sha256_of(own)}
+        self._kept.keep(own, record)
+        return Built(own, metadata, record)
 
     def _own(self, sha256: str, filename: str) -> Path:
         """Where our copy lies: two sources may become files of one name."""

@@ -294,6 +294,39 @@ def test_a_failing_run_leaves_no_archives(
     assert [path for path in downloads(mirror.target).iterdir() if "." in path.name] == []
 
 
+def test_what_was_built_in_vain_is_not_built_again(
+    tmp_path: Path, server: LocalIndex, demo: Repository, git: GitServer, container: Container
+) -> None:
+    text = f"git+{demo.url}@main"
+    mirror = declared(tmp_path, server, text, "nosuch")
+    assert "nosuch" in bad(mirror)
+    git.log.clear()
+    assert "nosuch" in bad(mirror)
+    assert len(container.requests) == 1
+    assert sum(method == "POST" for method, path in git.log) == 1, "a look, and no clone"
+    demo.commit({"new.py": ""})
+    bad(mirror)
+    assert len(container.requests) == 2, "the branch has moved"
+    for kept in directory_of(mirror).kept.glob("*/*.whl"):
+        kept.write_bytes(b"")
+    bad(mirror)
+    assert len(container.requests) == 3, "what is damaged is no help"
+    good(declared(tmp_path, server, text))
+    assert len(container.requests) == 3
+    assert not directory_of(mirror).kept.exists()
+    consistent(mirror)
+
+
+def test_what_was_built_in_vain_is_of_its_circumstances(
+    tmp_path: Path, server: LocalIndex, demo: Repository, container: Container
+) -> None:
+    text = f"git+{demo.url}@main"
+    bad(declared(tmp_path, server, text, "nosuch"))
+    good(declared(tmp_path, server, text, build_constraints=["setuptools<99"]))
+    assert len(container.requests) == 2
+    bad(declared(tmp_path, server, f"other @ git+{demo.url}@v1", "nosuch"))
+
+
 # -- names that two things want ------------------------------------------------------------------------------
 
 
@@ -328,6 +361,7 @@ def test_two_references_cannot_become_one_file(
     assert record(mirror)["direct"] == [f"git+{demo.url}@v1"]
     consistent(mirror)
     container.version = "1.1"
+    demo.commit({"newer.py": ""})
     good(mirror)
     assert wheels(mirror) == {DEMO, "demo-1.1-py3-none-any.whl", DEP}
 

@@ -22,7 +22,6 @@ from pipmirror_lib.mirror import (
     Admission,
     PlatformDirectory,
     known_downloads,
-    private_place,
     using_downloads,
     write_atomically,
 )
@@ -424,7 +423,7 @@ def test_what_nobody_has_wanted_for_a_week_goes(tmp_path: Path) -> None:
 
 def test_what_a_killed_run_had_for_itself_goes_when_nobody_else_is_there(tmp_path: Path) -> None:
     with using_downloads(tmp_path, tuple) as place:
-        left = place / private_place("hash", 1)
+        left = place / "hash.4711-1"
         left.mkdir()
         with using_downloads(tmp_path, tuple):
             """Ends while the other one may still be using it."""
