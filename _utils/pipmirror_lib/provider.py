@@ -218,7 +218,7 @@ class Provider(AbstractProvider[Need, Choice, str]):
 
     def __init__(self, world: World, roots: Sequence[Want]) -> None:
         self.world = world
-        self.deadline = time.monotonic() + world.question.timeout
+        self.deadline = time.monotonic() - world.waited + world.question.timeout
         self.order = _declared_order(roots)
         self.python = Choice(Candidate(PYTHON, world.question.profile.python_version, filename=""))
         self._needs: dict[Choice, list[Need]] = {}
@@ -335,7 +335,7 @@ class Provider(AbstractProvider[Need, Choice, str]):
         return [Need(PYTHON, python=candidate), *needs] if asks_python else needs
 
     def _check_time(self) -> None:
-        if time.monotonic() > self.deadline:
+        if time.monotonic() - self.world.waited > self.deadline:
             raise ResolutionError(self.exhausted(f"resolve_timeout of {self.world.question.timeout} s is over"))
 
     def exhausted(self, why: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -87,6 +88,8 @@ class World:
         self._shelves: dict[NormalizedName, Shelf] = {}
         self._dependencies: dict[tuple[Candidate, tuple[NormalizedName, ...]], tuple[Want, ...]] = {}
         self._metadata: dict[Candidate, Metadata | None] = {}
+        # Seconds spent on sdists, which may have been built; a search answers for its own time only.
+        self.waited = 0.0
         self._constraints: dict[NormalizedName, SpecifierSet] = {}
         for constraint in question.constraints:
             if question.profile.applies(constraint.marker):
@@ -189,6 +192,7 @@ class World:
         return self._metadata[candidate]
 
     def _read(self, candidate: Candidate) -> Metadata | None:
+        began = time.monotonic()
         try:
             metadata = self.source.metadata(candidate)
             for _, marker in metadata.conditions:
@@ -200,6 +204,9 @@ class World:
         except (WheelError, ValueError) as error:
             self.unusable.setdefault(candidate.project, {})[candidate.filename] = str(error)
             return None
+        finally:
+            if candidate.is_sdist:
+                self.waited += time.monotonic() - began
         return metadata
 
     def _usable(self, candidate: Candidate) -> Metadata:

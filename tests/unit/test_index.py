@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -423,6 +424,22 @@ def test_an_sdist_that_does_not_is_built_to_know(opened: Opened, server: LocalIn
             index.metadata(only(index, "src")).result()
     assert {str(c) for c in found.closure.values()} == {"src 1.0", "dep 1.0"}
     assert built == ["src-1.0.tar.gz"]
+
+
+def test_a_search_has_its_time_for_itself(opened: Opened, server: LocalIndex, tmp_path: Path) -> None:
+    """However long a build takes that it has asked for."""
+    add_sdist(server, tmp_path)
+    server.add(make_wheel(tmp_path / "files", "src", "2.0", requires=["dep>=2"]))
+    server.add(make_wheel(tmp_path / "files", "old", "1.0", requires=["dep<2"]))
+
+    def build(candidate: Candidate) -> Metadata:
+        time.sleep(2)
+        return Metadata("src", "1.0", requires_dist=("dep<2",))
+
+    with opened() as index:
+        source = source_of(index, build=build)
+        found = resolve.resolve(Question((Requirement("src"), Requirement("old")), PROFILE, timeout=1), source)
+    assert {str(c) for c in found.closure.values()} == {"src 1.0", "old 1.0", "dep 1.0"}
 
 
 def test_a_plan_leaves_open_what_only_a_build_would_tell(opened: Opened, server: LocalIndex, tmp_path: Path) -> None:

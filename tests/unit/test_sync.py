@@ -399,6 +399,20 @@ def test_a_wheel_built_here_gives_way_to_the_indexs_own_on_an_upgrade(
     consistent(mirror)
 
 
+def test_an_sdist_that_was_built_in_vain_is_not_built_again(
+    tmp_path: Path, server: LocalIndex, built: list[str]
+) -> None:
+    mirror = declare(tmp_path, server.url, packages=["src"])
+    equip(mirror)
+    server.remove(DEP)
+    for _ in range(2):
+        assert "dep" in bad(mirror)
+    server.add(tmp_path / "files" / DEP)
+    good(mirror)
+    assert built == ["src-1.0.tar.gz"]
+    consistent(mirror)
+
+
 def test_a_build_without_an_engine_is_told_and_keeps_no_other_set_back(
     tmp_path: Path, server: LocalIndex, built: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
