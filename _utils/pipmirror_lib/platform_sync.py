@@ -236,9 +236,11 @@ class PlatformSync:
         # A set that is not complete fails for that; the others are proved, because they are published.
         complete = (wanted for wanted in self.platform.sets if wanted.name not in planned.incomplete)
         for wanted in complete:
+            if not (requirements := self._by_version(wanted)):
+                continue
             self.progress(f"installing the set {wanted.name} without network")
             try:
-                outcome = self._install(self._by_version(wanted))
+                outcome = self._install(requirements)
             except VerifyError as error:
                 problems += [f"set {wanted.name}: {error}", *self._set_damaged_aside()]
                 continue
@@ -258,12 +260,14 @@ class PlatformSync:
         return problems
 
     def _by_version(self, wanted: RequirementSet) -> list[str]:
-        """A set as pip can install it from a directory: it would follow a URL itself."""
+        """What a set wants here, as pip can install it from a directory: it would follow a URL itself."""
+        applies = self._profile().applies
         wheels = self.directory.manifest()["wheels"]
         became = {key: filename for filename, record in wheels.items() for key in record.get("direct", ())}
         return [
             r.by_version(parse_name(became[r.key])) if isinstance(r, DirectReference) and r.key in became else str(r)
             for r in wanted.requirements
+            if applies(r.marker)
         ]
 
     def _set_damaged_aside(self) -> list[str]:

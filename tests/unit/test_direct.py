@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pipmirror_lib import builder, builds, plan, reports, sync, workshop
+from packaging.requirements import Requirement
+from pipmirror_lib import builder, builds, plan, proof, reports, sync, workshop
 from pipmirror_lib.builder import BuilderImage
 from pipmirror_lib.builds import BuildRequest
 from pipmirror_lib.engine import Engine
@@ -325,6 +326,23 @@ def test_what_was_built_in_vain_is_of_its_circumstances(
     good(declared(tmp_path, server, text, build_constraints=["setuptools<99"]))
     assert len(container.requests) == 2
     bad(declared(tmp_path, server, f"other @ git+{demo.url}@v1", "nosuch"))
+
+
+def test_what_is_not_wanted_here_is_not_proved(
+    tmp_path: Path, server: LocalIndex, demo: Repository, container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proved: list[Any] = []
+
+    def verify(*_: Any, requirements: list[str], **__: Any) -> proof.VerifyOutcome:
+        proved.append([str(Requirement(text)) for text in requirements])
+        return proof.VerifyOutcome((("demo", "1.0"), ("dep", "1.0")), {}, "1", 0.0, tmp_path / "log")
+
+    monkeypatch.setattr(proof, "verify", verify)
+    elsewhere = f"git+{demo.url}@v1 ; python_version < '3'"
+    mirror = declared(tmp_path, server, f"git+{demo.url}@main", elsewhere, sets={"none": [elsewhere]}, verify=True)
+    good(mirror)
+    assert proved == [["demo==1.0"]]
+    assert planned(mirror).nothing_to_do
 
 
 # -- names that two things want ------------------------------------------------------------------------------
