@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from packaging.utils import NormalizedName
 from packaging.version import InvalidVersion
 
-from pipmirror_lib import __version__, caches, pages
+from pipmirror_lib import __version__, caches, linked, pages
 from pipmirror_lib.candidates import Candidate, NewestFirst
 from pipmirror_lib.errors import MirrorError, PipmirrorError, WheelError
 from pipmirror_lib.fetch import CONNECTIONS, Client
@@ -125,12 +125,12 @@ class Index:
 
     def _file(self, candidate: Candidate) -> Fetched:
         known = self._known.get(candidate.sha256) if candidate.sha256 else None
-        # Disks and people damage files; what is linked to another platform, or replaces the damage, must be whole.
-        if known is not None and known.is_file() and sha256_of(known) == candidate.sha256:
-            return Fetched(known, candidate.sha256)
         name = candidate.sha256 or hashlib.sha256(candidate.url.encode()).hexdigest()
         target = self._place(name) / candidate.filename
-        if candidate.sha256 and target.is_file():
+        if known is not None and (path := linked.under(target, known, candidate.sha256)):
+            return Fetched(path, candidate.sha256)
+        # It may be the other name of a file that was damaged where it lies.
+        if candidate.sha256 and target.is_file() and sha256_of(target) == candidate.sha256:
             return Fetched(target, candidate.sha256)
         return self._download(candidate.url, target, candidate.sha256, candidate.size)
 
@@ -176,7 +176,7 @@ class Index:
     def _download(
         self, url: str, target: Path, sha256: str, size: int | None, credentials: tuple[str, str] | None = None
     ) -> Fetched:
-        partial = target.with_name(f"{target.name}.{os.getpid()}.{threading.get_ident()}.part")
+        partial = linked.unfinished(target)
         try:
             sha256 = self._client.download(url, partial, sha256, size, credentials)
             with self._lock:

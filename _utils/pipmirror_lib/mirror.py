@@ -395,6 +395,7 @@ def known_downloads(target: Path, platforms: Iterable[str]) -> dict[str, Path]:
             continue  # that platform's own sync tells; the others only lose an economy
         for filename, record in wheels.items():
             path = directory.public / filename
-            if record["origin"] != "built" and path.is_file() and path.stat().st_size == record["size"]:
+            usual = path.is_file() and not path.is_symlink()  # where a link leads is not ours to share
+            if record["origin"] != "built" and usual and path.stat().st_size == record["size"]:
                 known[str(record["sha256"])] = path
     return known

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from pipmirror_lib.candidates import Candidate
 from pipmirror_lib.errors import BuildError, PackageIndexError, WheelError
 from pipmirror_lib.index import Index, IndexSource, NeedsBuild
 from pipmirror_lib.settings import Index as Settings
-from pipmirror_lib.wheels import Metadata
+from pipmirror_lib.wheels import Metadata, sha256_of
 from pipmirror_lib.world import Question
 
 from tests.support.dists import make_sdist, make_wheel
@@ -211,8 +212,62 @@ def test_a_kept_file_is_read_rather_than_asked_about(opened: Opened, server: Loc
     with opened(known) as index:
         candidate = only(index)
         assert index.metadata(candidate).result().requires_dist == ("dep>=1",)
-        assert index.file(candidate).result().path == tmp_path / "files" / NAME
+        assert index.file(candidate).result().path.samefile(tmp_path / "files" / NAME)
     assert [request.path for request in server.log] == ["/simple/demo/"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_kept_file_may_go_while_it_is_used(
+    opened: Opened, server: LocalIndex, tmp_path: Path, links: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another platform's wheel, which that one prunes."""
+    if not links:
+        monkeypatch.setattr(os, "link", refusing(errno.EPERM))
+    kept = make_wheel(tmp_path / "kept", requires=["dep>=1"])
+    with opened({server.files[NAME].sha256: kept}) as index:
+        fetched = index.file(only(index)).result()
+        kept.unlink()
+        assert sha256_of(fetched.path) == fetched.sha256
+    assert server.requests_of(NAME) == []
+    assert [path.name for path in fetched.path.parent.iterdir()] == [NAME]
+
+
+def test_a_kept_file_that_is_gone_is_fetched(opened: Opened, server: LocalIndex, tmp_path: Path) -> None:
+    kept = make_wheel(tmp_path / "kept", requires=["dep>=1"])
+    with opened({server.files[NAME].sha256: kept}) as index:
+        kept.unlink()
+        fetched = index.file(only(index)).result()
+    assert sha256_of(fetched.path) == fetched.sha256
+    assert len(server.requests_of(NAME)) == 1
+
+
+def test_what_cannot_be_linked_to_another_disk_is_read_where_it_lies(
+    opened: Opened, server: LocalIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "link", refusing(errno.EXDEV))
+    kept = make_wheel(tmp_path / "kept", requires=["dep>=1"])
+    with opened({server.files[NAME].sha256: kept}) as index:
+        assert index.file(only(index)).result().path == kept
+
+
+def test_a_kept_file_that_is_damaged_later_is_not_trusted(opened: Opened, server: LocalIndex, tmp_path: Path) -> None:
+    """What an earlier run has linked is damaged with it."""
+    kept = make_wheel(tmp_path / "kept", requires=["dep>=1"])
+    for requests in (0, 1):
+        with opened({server.files[NAME].sha256: kept}) as index:
+            fetched = index.file(only(index)).result()
+        assert sha256_of(fetched.path) == fetched.sha256
+        assert len(server.requests_of(NAME)) == requests
+        kept.write_bytes(b"damaged")
+
+
+def refusing(number: int) -> Callable[..., None]:
+    """A file system that makes no links."""
+
+    def link(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return link
 
 
 # -- files ---------------------------------------------------------------------------------------------------

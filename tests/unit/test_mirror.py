@@ -474,7 +474,12 @@ def test_known_are_downloads_of_all_platforms_and_no_builds(tmp_path: Path) -> N
     assert known_downloads(tmp_path / "t", ["a", "b", "never-synced"]) == {sha256_of(fetched): a.public / NAME}
 
 
-@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_bytes(b"short")])
+def _moved(path: Path) -> None:
+    elsewhere = path.rename(path.with_name("elsewhere"))
+    path.symlink_to(elsewhere)
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_bytes(b"short"), _moved])
 def test_what_is_gone_or_replaced_is_not_known(tmp_path: Path, spoil: Callable[[Path], object]) -> None:
     directory = PlatformDirectory(tmp_path / "t", "a")
     directory.create()

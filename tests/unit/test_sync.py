@@ -296,6 +296,33 @@ def test_a_new_platform_links_what_another_has(tmp_path: Path, declared: Mirror,
     consistent(several, "new")
 
 
+def test_what_another_platform_prunes_meanwhile_is_no_loss(
+    tmp_path: Path, server: LocalIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = [{"image": "a", "packages": ["other"]}, {"image": "b"}]
+    assert sync.sync(_equipped(tmp_path, server, both), "a")["result"]
+    now = [{"image": "a"}, {"image": "b", "packages": ["other"]}]
+    wanting = declare(tmp_path, server.url, platforms=now, keep_days=0)
+    stage = mirror.PlatformDirectory.stage
+    gone: list[str] = []
+
+    def after_a_prune(directory: mirror.PlatformDirectory, source: Path, filename: str) -> Path:
+        gone.extend(sync.prune(wanting, "a")["platforms"]["a"]["removed"])
+        return stage(directory, source, filename)
+
+    monkeypatch.setattr(mirror.PlatformDirectory, "stage", after_a_prune)
+    assert sync.sync(wanting, "b")["result"]
+    assert gone == ["other-1.0-py3-none-any.whl"]
+    assert len(server.requests_of(gone[0])) == 1, "by a, in the beginning"
+    consistent(wanting, "b")
+
+
+def _equipped(tmp_path: Path, server: LocalIndex, platforms: list[Result]) -> Mirror:
+    declared = declare(tmp_path, server.url, platforms=platforms)
+    equip(declared)
+    return declared
+
+
 def test_progress_names_the_platform(declared: Mirror) -> None:
     said: list[str] = []
     lock = threading.Lock()
