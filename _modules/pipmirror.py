@@ -166,7 +166,7 @@ def prune(mirror=None, platform=None, force=False, test=False, **settings):
     force : False
         True removes wheels although a set is not satisfied (what the others need stays), nothing is declared, or more
         than half would go. Faults of the pillar, a platform that was never profiled and one that is not verified still
-        hold, and so does ``keep_days``.
+        hold, and so does ``keep_days``: while a set is not satisfied no day counts, so only 0 removes anything then.
 
     test : False
         True tells what would go, with sizes (bytes), and removes nothing.

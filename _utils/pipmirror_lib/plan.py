@@ -217,7 +217,7 @@ def removable(
     if installed and proofs(state, proof_key(mirror, platform, directory, state, plan)):
         orphans -= installed
     return prune.outlook(
-        prune.since(orphans, state.get("unneeded")),
+        prune.since(orphans, state.get("unneeded") if plan.satisfied else None),
         total=total,
         keep_days=mirror.keep_days,
         declared=any(wanted.requirements for wanted in platform.sets),

@@ -17,7 +17,7 @@ NOT_PROFILED = "nothing is known of what the platform needs until pipmirror.sync
 UNVERIFIED = "the sets are not verified, so the pages cannot be written first; run pipmirror.sync or pipmirror.verify"
 UNSATISFIED = (
     "not every set is satisfied, so nobody can say what is not needed; run pipmirror.sync "
-    "(pipmirror.prune force=True keeps only what the satisfied sets need)"
+    "(pipmirror.prune force=True keep_days=0 keeps only what the satisfied sets need)"
 )
 UNDECLARED = (
     "no requirement is declared for the platform, so nothing would be left "

@@ -26,8 +26,9 @@ class Pruning:
 
     def note(self, planned: PlatformPlan, *, test: bool = False) -> dict[str, list[str]]:
         """Remember since when wheels are not needed; returns the files that are new among them, and those no more."""
-        if not planned.satisfied or plan.ENGINE_NEEDED in planned.due:
+        if planned.satisfied and plan.ENGINE_NEEDED in planned.due:
             return {}
+        # While a set is not satisfied, nobody can say what it will need: there are no orphans, and no day counts.
         known = plan.read_json(self.directory.state_path).get("unneeded")
         since = prune.since(planned.orphans, known)
         if since == (known or {}):
