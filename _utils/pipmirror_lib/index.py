@@ -373,4 +373,4 @@ class IndexSource:
             return Metadata(name=candidate.project, version=str(candidate.version))
 
     def prefetch(self, projects: Iterable[NormalizedName], candidates: Iterable[Candidate]) -> None:
-        self._index.prefetch(projects, [c for c in candidates if c.path is None])
+        self._index.prefetch(projects, [c for c in candidates if c.path is None and c not in self._made])

@@ -396,6 +396,7 @@ def test_a_wheel_by_its_url(tmp_path: Path, server: LocalIndex) -> None:
     assert wheels(mirror) == {DEMO, DEP}
     assert record(mirror)["origin"] == "url"
     assert record(mirror)["source"] == {"url": url, "sha256": server.files[DEMO].sha256}
+    assert len(server.requests_of(DEMO)) == 1
     assert planned(mirror).nothing_to_do
     server.log.clear()
     assert good(mirror, upgrade=True)["added"] == {}
