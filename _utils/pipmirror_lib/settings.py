@@ -218,11 +218,26 @@ def _sets(own: Fields, outer: Fields) -> tuple[RequirementSet, ...]:
                 named.fault(name, f"the default set is declared by {DEFAULT_SET!r}; choose another name")
             sets[name] = _requirements(named, name)
     projects = {canonicalize_name(name) for name in excluded}
+    written = {_written(text) for text in excluded}
+
+    def stays(wanted: Requirement) -> bool:
+        return canonicalize_name(wanted.name) not in projects and _identity(wanted) not in written
+
     return tuple(
-        RequirementSet(name, tuple(r for r in wanted if canonicalize_name(r.name) not in projects))
-        for name, wanted in sets.items()
-        if name not in excluded
+        RequirementSet(name, tuple(filter(stays, wanted))) for name, wanted in sets.items() if name not in excluded
     )
+
+
+def _identity(requirement: Requirement) -> str:
+    """By which `exclude` can name it; a URL may have no name."""
+    return requirement.key if isinstance(requirement, references.DirectReference) else str(requirement)
+
+
+def _written(text: str) -> str:
+    try:
+        return _identity(requirements.parse(text))
+    except ValueError:  # the name of a set
+        return text
 
 
 def _requirements(read: Fields, key: str) -> tuple[Requirement, ...]:

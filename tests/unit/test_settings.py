@@ -113,6 +113,18 @@ def test_sets_and_a_platforms_own_packages() -> None:
     }
 
 
+def test_a_platform_leaves_out_a_url() -> None:
+    git, wheel = "git+https://me:secret@host/r.git@main", "https://host/demo-1.0-py3-none-any.whl"
+    platforms = [
+        {"image": "a", "exclude": [git, f"demo @ {wheel}", "other<2"]},
+        {"image": "b", "exclude": ["git+https://host/r.git"]},
+    ]
+    mirror = one(packages=[f"{git} ; python_version > '3'", wheel, "other<2", "other<3"], platforms=platforms)
+    left = [[str(r) for r in platform.sets[0].requirements] for platform in mirror.platforms]
+    assert left[0] == ["other<3"]
+    assert len(left[1]) == 4, "another branch"
+
+
 def test_lists_may_be_mappings_that_pillars_can_merge() -> None:
     mirror = one(
         packages={"base": ["demo"], "web": ["flask"]},
