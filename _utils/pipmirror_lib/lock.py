@@ -55,6 +55,7 @@ def make(
     )
     preferred = {} if upgrade else present_versions(present)
     served = direct or {}
+    became = {candidate.filename: candidate for candidate in served.values()}
     sets: dict[str, tuple[Candidate, ...]] = {}
     missing: dict[str, str] = {}
     warnings: dict[str, None] = {}
@@ -66,19 +67,19 @@ def make(
             continue
         explain.gather(missing, answer.missing, wanted.name)
         warnings.update(dict.fromkeys(answer.warnings))
-        if clash := _clash(answer.closure.values(), served.values()):
+        if clash := _clash(answer.closure.values(), became):
             missing[f"set {wanted.name}"] = clash
         elif answer.satisfied:
-            sets[wanted.name] = tuple(answer.closure.values())
+            # Of one name they are one file, as far as the index says.
+            sets[wanted.name] = tuple(became.get(c.filename, c) for c in answer.closure.values())
     return Lock(sets, missing, tuple(warnings), source.undecided)
 
 
-def _clash(closure: Iterable[Candidate], served: Iterable[Candidate]) -> str:
+def _clash(closure: Iterable[Candidate], became: Mapping[str, Candidate]) -> str:
     """One directory cannot hold two files of one name: the index's, and the one that a URL became."""
-    names = {candidate.filename: candidate for candidate in served}
     for candidate in closure:
-        other = names.get(candidate.filename, candidate)
-        if other.sha256 != candidate.sha256:
+        other = became.get(candidate.filename, candidate)
+        if other.sha256 != candidate.sha256 and candidate.sha256:  # some indexes say none
             return (
                 f"{candidate.filename} is wanted from the index here, and is what a URL became elsewhere; use mirrors"
             )

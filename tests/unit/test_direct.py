@@ -403,6 +403,16 @@ def test_a_wheel_by_its_url(tmp_path: Path, server: LocalIndex) -> None:
     assert len(server.requests_of(DEMO)) == 1, "only the file itself tells whether it has changed"
 
 
+def test_a_wheel_by_its_url_and_by_its_name(tmp_path: Path, server: LocalIndex) -> None:
+    server.add(make_wheel(tmp_path / "files", "demo", "1.0"))
+    server.hashes = False
+    mirror = declared(tmp_path, server, server.url.replace("/simple/", f"/files/{DEMO}"), sets={"plain": ["demo"]})
+    good(mirror)
+    assert record(mirror)["origin"] == "url"
+    assert len(server.requests_of(DEMO)) == 1
+    assert good(mirror, upgrade=True)["added"] == {}
+
+
 def test_several_of_them_at_once(tmp_path: Path, server: LocalIndex, demo: Repository, container: Container) -> None:
     name = server.add(make_wheel(tmp_path / "files", "other", "1.0"))
     mirror = declared(tmp_path, server, server.url.replace("/simple/", f"/files/{name}"), f"git+{demo.url}@main")
