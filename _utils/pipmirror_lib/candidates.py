@@ -46,6 +46,8 @@ class Candidate:
     # The sha256 of a PEP 658 `.metadata` file, '' where it is offered without one, None where it is not.
     metadata_sha256: str | None = field(default=None, compare=False)
     built: bool = field(default=False, compare=False)
+    # From a declared URL, not from an index.
+    by_url: bool = field(default=False, compare=False)
     # The sdist that a wheel was built from here: its file name and sha256.
     source: tuple[str, ...] = field(default=(), compare=False)
 

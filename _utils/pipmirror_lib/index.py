@@ -343,9 +343,11 @@ class IndexSource:
     def _same(present: Candidate | None, offered: Candidate, upgrade: bool) -> Candidate:
         """The wheel that lies there: an index's files never change, and only one built here gives way to them.
 
+        One from a URL does so when an upgrade asks for the index's own.
         That it was yanked since is no reason to lose it before an upgrade.
         """
-        if present is None or (present.built and present.sha256 != offered.sha256):
+        gives_way = present and (present.built or (present.by_url and upgrade))
+        if present is None or (gives_way and present.sha256 != offered.sha256):
             return offered
         return replace(offered, path=present.path, built=present.built, yanked=offered.yanked if upgrade else None)
 

@@ -151,6 +151,7 @@ class LocalSource:
             sha256=str(record.get("sha256", "")),
             size=self.sizes[filename],
             built=record.get("origin") == "built",
+            by_url=record.get("origin") == "url",
             yanked=upstream.yanked(record),
             source=tuple(str(value) for value in record.get("source", {}).values()),
         )

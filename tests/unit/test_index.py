@@ -415,6 +415,16 @@ def test_a_wheel_built_here_gives_way_to_the_indexs_own(opened: Opened, tmp_path
         assert versions(view(index, fetched)) == {NAME: True}, "a file of an index is immutable"
 
 
+def test_a_wheel_of_a_url_gives_way_on_an_upgrade(opened: Opened, server: LocalIndex, tmp_path: Path) -> None:
+    make_wheel(tmp_path / "mirror")
+    with opened() as index:
+        other = present(tmp_path, {NAME: {"sha256": "11" * 32, "origin": "url"}})
+        assert versions(view(index, other)) == {NAME: True}
+        assert versions(view(index, other, upgrade=True)) == {NAME: False}
+        same = present(tmp_path, {NAME: {"sha256": server.files[NAME].sha256, "origin": "url"}})
+        assert versions(view(index, same, upgrade=True)) == {NAME: True}
+
+
 def test_a_yanked_file_serves_its_pin_only(opened: Opened, server: LocalIndex) -> None:
     server.yank("dep-2.0-py3-none-any.whl", "broken")
     with opened() as index:
