@@ -70,6 +70,11 @@ class DirectReference(Requirement):
         marker = f" ; {self.marker}" if self.marker else ""
         return (f"{self.name}{extras} @ {self.key}" if self.name else self.key) + marker
 
+    def contradicts(self, project: NormalizedName) -> str:
+        """Why a wheel of that project is not what is declared; '' where it is."""
+        declared = canonicalize_name(self.name) if self.name else project
+        return "" if declared == project else f"is another project than declared: {project}"
+
     @property
     def is_fixed(self) -> bool:
         """Whether it can never become something else: a whole commit, or a file with its hash."""

@@ -119,9 +119,12 @@ class World:
             if not wanted.url or not self.question.profile.applies(wanted.marker):
                 continue
             # A backend's build requirement may name a URL as well; those are not followed.
-            known = isinstance(wanted, DirectReference) and self.question.direct.get(wanted.key)
-            if not known:
+            known = self.question.direct.get(wanted.key) if isinstance(wanted, DirectReference) else None
+            if not isinstance(wanted, DirectReference) or known is None:
                 faults[str(wanted)] = NOT_FETCHED
+                continue
+            if other := wanted.contradicts(known.project):
+                faults[str(wanted)] = other
                 continue
             first, text = served.setdefault(known.project, (known, str(wanted)))
             if first != known:

@@ -205,6 +205,19 @@ def test_another_project_than_declared(
     assert wheels(mirror) == set()
 
 
+def test_another_project_than_declared_is_none_because_it_is_known(
+    tmp_path: Path, server: LocalIndex, demo: Repository, container: Container
+) -> None:
+    text = f"git+{demo.url}@main"
+    good(declared(tmp_path, server, text))
+    for name in (text, f"git+{demo.url}@v1"):
+        mirror = declared(tmp_path, server, f"other @ {name}", sets={"right": [f"Demo @ {text}"]})
+        assert not planned(mirror).satisfied
+        assert f"other @ {name}: is another project than declared: demo" in bad(mirror)
+    assert len(container.requests) == 1
+    assert planned(mirror).incomplete == ("packages",)
+
+
 def test_one_that_fails_keeps_nobody_else_back(
     tmp_path: Path, server: LocalIndex, demo: Repository, container: Container
 ) -> None:
