@@ -146,6 +146,9 @@ class Client:
                 return None
             if response.status_code != 206:
                 self._check(response)
+            given = response.headers.get("Content-Range", "").lower()
+            if not re.fullmatch(rf"bytes {begin}-{end - 1}/(\d+|\*)", given.strip()):
+                return None
             content = bytearray()
             for chunk in response.iter_content(CHUNK):
                 content += chunk

@@ -233,7 +233,9 @@ class Index:
             return checked_metadata(RemoteFile(fetch, size), candidate.filename)[1]  # type: ignore[arg-type]
         except NoParts:
             self._parts = False
-            return None
+        except WheelError:
+            """Perhaps the server gave other parts than were asked for; the whole wheel is what is judged."""
+        return None
 
     def _fetch_metadata(self, candidate: Candidate) -> Metadata:
         if candidate.is_sdist:

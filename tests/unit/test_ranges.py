@@ -108,10 +108,16 @@ def test_offered_metadata_is_better(index: Index, server: LocalIndex) -> None:
     assert server.requests_of(NAME) == []
 
 
-@pytest.mark.parametrize("how", ["ignored", "refused", "short", "long"])
+@pytest.mark.parametrize("how", ["ignored", "refused", "short", "long", "unsaid", "elsewhere", "a lie"])
 def test_a_server_without_parts(index: Index, server: LocalIndex, how: str) -> None:
+    size = server.files[NAME].size
+    begin = (size - size // 4) // BLOCK * BLOCK
+    other = bytes(size - begin)
     answers = {
         "refused": Fault(416),
+        "unsaid": Fault(206, body=other),
+        "elsewhere": Fault(206, body=other, headers={"Content-Range": f"bytes 0-{len(other) - 1}/{size}"}),
+        "a lie": Fault(206, body=other, headers={"Content-Range": f"bytes {begin}-{size - 1}/{size}"}),
         "short": Fault(206, body=b"PK"),
         "long": Fault(206, body=NOISE),
     }
