@@ -11,6 +11,7 @@ from typing import Any
 
 from pipmirror_lib import local, plan, references
 from pipmirror_lib.candidates import Candidate
+from pipmirror_lib.errors import PackageIndexError
 from pipmirror_lib.mirror import PRIVATE, PlatformDirectory, Record, known_downloads, metadata_cache, using_downloads
 from pipmirror_lib.moments import age
 from pipmirror_lib.profile import TargetProfile
@@ -135,7 +136,11 @@ def _moved(
         known = direct.get(reference.key)
         if known is None or reference.is_fixed or not profile.applies(reference.marker):
             continue
-        newest = sources.newest(reference)
+        try:
+            newest = sources.newest(reference)
+        except PackageIndexError as error:
+            found[str(reference)] = f"cannot be looked at again: {error}"
+            continue
         if not newest:
             found[str(reference)] = "is fetched again by an upgrade, which tells whether it has changed"
         elif newest != wheels[known.filename]["source"]:

@@ -516,6 +516,19 @@ def test_a_plan_says_what_an_upgrade_would_bring(
     assert len(container.requests) == 1
 
 
+def test_a_plan_says_which_server_is_gone(
+    tmp_path: Path, server: LocalIndex, demo: Repository, container: Container
+) -> None:
+    text = f"git+{demo.url}@main"
+    mirror = declared(tmp_path, server, text, "dep")
+    good(mirror)
+    server.add(make_wheel(tmp_path / "files", "dep", "2.0"))
+    demo.bare.rename(demo.bare.with_name("gone"))
+    lock = reports.plans(mirror, None, upgrade=True)["bookworm"]["lock"]
+    assert list(lock["files"]) == ["dep-2.0-py3-none-any.whl"]
+    assert "cannot be looked at again: " in lock["undecided"][text]
+
+
 def test_a_lost_manifest_is_recovered_from(
     tmp_path: Path, server: LocalIndex, demo: Repository, container: Container
 ) -> None:
