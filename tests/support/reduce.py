@@ -10,7 +10,13 @@ from tests.support.worlds import Case, File
 
 # A real question is asked of hundreds of smaller worlds at a time, so this many rounds are minutes.
 ROUNDS = 60
-_SIMPLER = ((r"\s*;.*", ""), (r"\[[^]]*\]", ""), (r",[^,;\s]+", ""), (r"[<>=!~]=?=?[^,;\s]+,", ""), (r"[<>=!~].*", ""))
+_SIMPLER = (
+    (r"\s*;.*", ""),
+    (r"\[[^]]*\]", ""),
+    (r",[<>=!~][^,;\s]+", ""),
+    (r"[<>=!~]=?=?[^,;\s]+,", ""),
+    (r"[<>=!~].*", ""),
+)
 
 
 def smallest(case: Case, disagree: Callable[[Sequence[Case]], Sequence[bool]]) -> Case:

@@ -101,6 +101,10 @@ class World:
             found.append(sequence[position])
         return found
 
+    def others(self, project: str) -> Sequence[str]:
+        """Whom it may want: cycles are there, but they are not the rule."""
+        return self.projects[self.projects.index(project) + 1 :] * 4 + self.projects
+
     def named(self, project: str) -> str:
         return str(self.pick(SPELLINGS[project])[0]) if project in SPELLINGS else project
 
@@ -113,7 +117,7 @@ class World:
 
     def extras(self, project: str, count: int) -> dict[str, list[str]]:
         # Extras that refer to their own project are common.
-        wanted = (*self.projects, project, project)
+        wanted = (*self.others(project), project, project, project)
         drawn = dict(self.pick(EXTRAS, (0, 1, 1, 2)) for _ in range(count))
         return {name: self.requirements(wanted, few) for name, few in drawn.items()}
 
@@ -127,7 +131,7 @@ class World:
         for version in filter(None, self.versions()):
             extras, wants, python, yanked, kind = self.pick(COUNTS_OF_EXTRAS, COUNTS_OF_WANTS, PYTHONS, YANKED, KINDS)
             said: dict[str, Any] = {"extras": self.extras(project, extras), "python": python}
-            said["requires"] = self.requirements(self.projects, wants)
+            said["requires"] = self.requirements(self.others(project), wants)
             said["yanked"] = yanked if self.index else None
             if kind in ("", "both", "build"):
                 found.append(File(project, version, **said))
@@ -153,14 +157,15 @@ class Tangle(World):
         older = FINALS[: -len(FINALS) // 3]
         self.solution = dict(zip(self.projects, self.pick(*[older] * len(self.projects)), strict=True))
 
-    def wish(self, fits: bool) -> str:
+    def wish(self, fits: bool, projects: Sequence[str] = ()) -> str:
         """A requirement that the solution meets, or any."""
-        project, extras, (marker,) = *self.pick(self.projects, TANGLED_EXTRAS), self.pick(TANGLED_MARKERS)
+        project, extras, marker = self.pick(projects or self.projects, TANGLED_EXTRAS, TANGLED_MARKERS)
         specifiers = FITTING[self.solution[project]] if fits else USUAL
         return f"{project}{extras}{self.pick(specifiers)[0]}{marker}"
 
     def files(self, project: str) -> list[File]:
         found = []
+        others = self.others(project)
         newer = self.draw(st.lists(st.sampled_from(FINALS), min_size=2, max_size=6, unique=True))
         for version in dict.fromkeys([self.solution[project], *newer]):
             own, more, python, tempting = self.pick((1, 2, 2, 3, 3), (0, 0, 1), TANGLED_PYTHONS, (0, 1, 2))
@@ -170,8 +175,8 @@ class Tangle(World):
                 File(
                     project,
                     version,
-                    requires=[self.wish(fits or number != tempting) for number in range(own)],
-                    extras={"x": [self.wish(fits) for _ in range(more)], "y": []},
+                    requires=[self.wish(fits or number != tempting, others) for number in range(own)],
+                    extras={"x": [self.wish(fits, others) for _ in range(more)], "y": []},
                     python=None if fits else python,
                 )
             )

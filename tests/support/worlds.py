@@ -152,6 +152,10 @@ class MemorySource:
                 self.described[file.filename] = file
                 self.by_project.setdefault(candidate.project, []).append(candidate)
 
+    @property
+    def candidates(self) -> list[Candidate]:
+        return [candidate for files in self.by_project.values() for candidate in files]
+
     def files(self, project: NormalizedName) -> Sequence[Candidate]:
         return self.by_project.get(project, ())
 
