@@ -320,9 +320,8 @@ def prune(page, answer):
     for name, one in answer["platforms"].items():
         sizes = {file: about.get("size", 0) for file, about in one["removed"].items()}
         color = "YELLOW" if one["held"] else "GREEN"
-        page.title(
-            name, f"{count(len(sizes), 'wheel')}, {size(sum(sizes.values()))}", color if one["result"] else "LIGHT_RED"
-        )
+        what = f"{count(len(sizes), 'wheel')}, {size(sum(sizes.values()))}" if sizes else "no wheel is to go"
+        page.title(name, what, color if one["result"] else "LIGHT_RED")
         if one["comment"]:
             page.say(one["comment"])
         page.table([[size(sizes[file]), file, about["reason"]] for file, about in one["removed"].items()])
@@ -334,7 +333,9 @@ def prune(page, answer):
         [size(about["size"]), about["kind"], about["platform"], when(about["made"])]
         for about in answer["images"].values()
     ]
-    page.table([["size", "image", "platform", "made"], *rows] if rows else [], indent=2)
+    if rows:
+        page.say("builder images that no platform of this pillar uses:", 0)
+        page.table([["size", "image", "platform", "made"], *rows], indent=2)
     page.say(answer["comment"], 0)
 
 

@@ -114,10 +114,16 @@ def _lock(mirror: Mirror, platform: Platform, index: Any, upgrade: bool) -> Repo
     return {
         "files": files,
         "bytes": sum(file["size"] or 0 for file in files.values()),
-        "missing": dict(made.missing),
-        "undecided": {**made.undecided, **moved},
+        "missing": {wanted: why for wanted, why in made.missing.items() if why != references.NOT_FETCHED},
+        "undecided": {**made.undecided, **_unfetched(made.missing), **moved},
         "warnings": list(made.warnings),
     }
+
+
+def _unfetched(missing: Mapping[str, str]) -> dict[str, str]:
+    """URLs, which a plan does not follow, and with them the sets that they are in."""
+    text = "is a URL that a sync fetches, and then knows what it requires"
+    return {wanted: text for wanted, why in missing.items() if why == references.NOT_FETCHED}
 
 
 def _moved(

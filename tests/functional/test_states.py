@@ -107,7 +107,7 @@ def test_what_is_needed_no_more_is_noted_once(site: Site, loaders: Callable[...,
     site.wheel("gamma")
     orphan(site, loaders)
     ret = loaders(test=True).states.pipmirror.synced(PLATFORM)
-    assert (ret.result, ret.changes) == (None, {"due": ["note since when wheels are not needed: 1 wheel"]})
+    assert (ret.result, ret.changes) == (None, {"due": ["begin the keep_days of wheels that no set needs: 1 wheel"]})
     ret = loaders().states.pipmirror.synced(PLATFORM)
     assert (ret.result, ret.changes) == (True, {"(unneeded)": {"noted": "1 wheel"}})
     ret = loaders().states.pipmirror.synced(PLATFORM)

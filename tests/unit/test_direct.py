@@ -487,7 +487,8 @@ def test_a_plan_asks_neither_git_nor_container(tmp_path: Path, server: LocalInde
     text = f"git+{demo.url}@main"
     mirror = declared(tmp_path, server, text, sets={"other": ["dep"]})
     lock = reports.plans(mirror, None, resolve=True)["bookworm"]["lock"]
-    assert "not fetched yet" in lock["missing"][text]
+    assert "a URL that a sync fetches" in lock["undecided"][text]
+    assert lock["missing"] == {}
     assert set(lock["files"]) == {DEP}
 
 

@@ -216,17 +216,18 @@ def test_a_prune(tmp_path: Path, synced: Mirror) -> None:
     assert lines[2].startswith(f"    {size} B  {OLD}  no set has needed it since ")
     assert lines[3:6] == ["  not needed from now on:", f"    {OLD}", "  logs  1 file, 3 B"]
     assert lines[6].startswith("  metadata  2 files, ")
-    assert lines[7].split() == ["size", "image", "platform", "made"]
-    assert lines[8].startswith("  2.5 MB  builder  bookworm  ")
-    assert lines[8].endswith("(40 days ago)")
-    assert lines[9:] == ["1 of 1 platforms are examined"]
+    assert lines[7] == "builder images that no platform of this pillar uses:"
+    assert lines[8].split() == ["size", "image", "platform", "made"]
+    assert lines[9].startswith("  2.5 MB  builder  bookworm  ")
+    assert lines[9].endswith("(40 days ago)")
+    assert lines[10:] == ["1 of 1 platforms are examined"]
     assert "no set has needed it since" in see("sync", sync.sync(declare(tmp_path, prune=True, keep_days=0)))
 
 
 def test_a_prune_that_is_held(tmp_path: Path, synced: Mirror) -> None:
     answer = {**sync.prune(declare(tmp_path, packages=["gone"])), "images": {}}
     lines = see("prune", answer).splitlines()
-    assert lines[0] == "bookworm: 0 wheels, 0 B"
+    assert lines[0] == "bookworm: no wheel is to go"
     assert lines[1].startswith("  nothing was removed: not every set is satisfied")
     assert lines[-1] == "1 of 1 platforms are pruned"
 
