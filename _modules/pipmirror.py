@@ -92,7 +92,8 @@ def sync(mirror=None, platform=None, upgrade=False, **settings):
         True looks for newer versions although everything is there.
 
     settings
-        Any setting of the pillar, e.g. ``packages``, ``target``, ``constraints``.
+        Any setting of the pillar, e.g. ``packages``, ``target``, ``constraints``. With settings that require something
+        else than the pillar, which does declare requirements, no wheel is pruned.
 
     Returns ``{result, comment, platforms: {NAME: {result, comment, added: {FILE: {...}}, removed: {FILE: {...}},
     seconds}}}``. The return code is 1 if any platform failed; one that fails never stops the others.
@@ -171,6 +172,11 @@ def prune(mirror=None, platform=None, force=False, test=False, **settings):
     test : False
         True tells what would go, with sizes (bytes), and removes nothing.
 
+    settings
+        Any setting of the pillar, e.g. ``keep_days``. Where they require something else than the pillar, which does
+        declare requirements (``packages``, ``sets``, ``constraints``, ``prereleases``, ``no_binary``, ``platforms``),
+        CommandExecutionError is raised: what they leave out may be needed.
+
     Returns ``{result, comment, platforms: {NAME: {result, comment, held, added, removed: {FILE: {project, version,
     reason, size, since}}, unneeded: {noted: [FILE], dropped: [FILE]}, leftovers: {FOLDER: {files, size}}, seconds}},
     leftovers, images: {ID: {platform, kind, made, size}}}``: ``held`` is the guard that holds ('' for none), ``noted``
@@ -186,6 +192,8 @@ def prune(mirror=None, platform=None, force=False, test=False, **settings):
     """
     from pipmirror_lib import sync as library
 
+    with _errors():
+        library.refuse_trials(_mirrors(mirror, settings))
     done = {"leftovers": {}, "images": {}, **_act(library.prune, mirror, platform, settings, force=force, test=test)}
     if platform is None:
         done["images"], notes = _unused_images(mirror, settings, test)

@@ -38,7 +38,9 @@ def synced(name, mirror=None, **settings):
         Name (str) of the mirror; needed where the pillar declares several.
 
     settings
-        Any setting of the pillar, to be overridden for this state.
+        Any setting of the pillar, to be overridden for this state. Requirements that stand here and not in pillar
+        add wheels and let none be pruned; where the pillar has no requirement of the mirror at all, they are the
+        whole declaration of the platform, and ``prune: true`` has to stand here as well.
 
     Returns Salt's usual dictionary; ``changes`` hold ``{PROJECT: {old, new}}`` (versions), beyond 50 a count.
     """
@@ -119,7 +121,8 @@ def pruned(name, mirror=None, platform=None, force=False, **settings):
         True overrides guards as in ``pipmirror.prune``; meant for a single call, not for a highstate.
 
     settings
-        Any setting of the pillar, to be overridden for this state, e.g. ``keep_days``.
+        Any setting of the pillar, to be overridden for this state, e.g. ``keep_days``. Other requirements than those
+        of the pillar fail the state, unless the pillar has none: then give those of the platform's ``synced``.
 
     Returns Salt's usual dictionary; ``changes`` hold for each platform the wheels and leftovers that were removed and
     the wheels that are newly ``unneeded``, and under ``(shared)`` caches and builder images.

@@ -97,6 +97,8 @@ class Mirror:
     resolve_timeout: int = 300
     lock_timeout: int = 600
     rebuild_after: int = 30 * 86400
+    # Arguments ask for something else than is declared: what they leave out may be needed all the same.
+    trial: bool = False
 
     def platform(self, name: str) -> Platform:
         """The platform of that name; SettingsError names the nearest one."""

@@ -179,6 +179,8 @@ def _unneeded(
     mirror: Mirror, platform: Platform, directory: PlatformDirectory, state: Mapping[str, Any], plan: PlatformPlan
 ) -> tuple[list[str], list[str]]:
     """(what is due, what is to be told) of the wheels that no set needs."""
+    if mirror.trial:
+        return [], [f"{prune.HELD}: {prune.TRIAL}"] if mirror.prune and plan.orphans_digest else []
     due, told = [], []
     said = state.get("unneeded")
     remembered = said if isinstance(said, dict) else {}

@@ -19,6 +19,10 @@ UNSATISFIED = (
     "not every set is satisfied, so nobody can say what is not needed; run pipmirror.sync "
     "(pipmirror.prune force=True keep_days=0 keeps only what the satisfied sets need)"
 )
+TRIAL = (
+    "the arguments require something else than is declared (packages, sets, constraints, prereleases, no_binary or "
+    "platforms), so what they leave out may be needed; declare it in pillar, or leave them out"
+)
 UNDECLARED = (
     "no requirement is declared for the platform, so nothing would be left "
     "(pipmirror.prune force=True removes it all the same)"

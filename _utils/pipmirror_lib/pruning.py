@@ -26,7 +26,7 @@ class Pruning:
 
     def note(self, planned: PlatformPlan, *, test: bool = False) -> dict[str, list[str]]:
         """Remember since when wheels are not needed; returns the files that are new among them, and those no more."""
-        if planned.satisfied and plan.ENGINE_NEEDED in planned.due:
+        if self.mirror.trial or (planned.satisfied and plan.ENGINE_NEEDED in planned.due):
             return {}
         # While a set is not satisfied, nobody can say what it will need: there are no orphans, and no day counts.
         known = plan.read_json(self.directory.state_path).get("unneeded")
@@ -40,6 +40,8 @@ class Pruning:
 
     def outlook(self, planned: PlatformPlan, *, force: bool = False) -> Outlook:
         """Which wheels may go now, or which guard holds them."""
+        if self.mirror.trial:
+            return Outlook(held=prune.TRIAL)
         if plan.ENGINE_NEEDED in planned.due:
             return Outlook(held=prune.NOT_PROFILED)
         if plan.VERIFY in planned.due:

@@ -30,7 +30,9 @@ IMAGE_SOURCES = ("auto", "local", "registry", "debootstrap")
 
 __all__ = ["Container", "Files", "Index", "Mirror", "Platform", "RequirementSet", "load", "load_one"]
 
-_MIRROR_KEYS = tuple(f.name for f in dataclasses.fields(Mirror) if f.name != "name") + ("packages", "sets")
+_OWN = ("name", "trial")  # nobody sets these by a key
+_MIRROR_KEYS = tuple(f.name for f in dataclasses.fields(Mirror) if f.name not in _OWN) + ("packages", "sets")
+_REQUIRING = ("packages", "sets", "constraints", "prereleases", "no_binary", "platforms")
 
 
 def load(
@@ -55,13 +57,26 @@ def load(
     for name in list(named.values) or ["default"]:
         place = f"pipmirror:mirrors:{name}" if named.values else "pipmirror"
         own = Fields(named.values.get(name), place, faults).values
-        reader = Fields(_merge(top, own, arguments or {}), place, faults)
-        mirrors[name] = _mirror(name, reader)
+        declared = _merge(top, own)
+        reader = Fields(_merge(declared, arguments or {}), place, faults)
+        mirrors[name] = _as_asked(_mirror(name, reader), declared, arguments or {})
     faults += _overlaps(mirrors)
     # A fault at the top level would otherwise be told once per mirror that inherits it.
     if faults:
         raise SettingsError(dict.fromkeys(faults))
     return mirrors
+
+
+def _as_asked(mirror: Mirror, declared: Mapping[str, Any], arguments: Mapping[str, Any]) -> Mirror:
+    """Whether arguments that require something else are a trial beside the declaration, or all that there is of it.
+
+    In the latter case a `prune: true` that is not theirs was not said of what they require.
+    """
+    if all((arguments[key] or None) == (declared.get(key) or None) for key in _REQUIRING if key in arguments):
+        return mirror
+    if any(layer.get(key) for layer in _layers(declared) for key in ("packages", "sets")):
+        return dataclasses.replace(mirror, trial=True)
+    return dataclasses.replace(mirror, prune=mirror.prune and "prune" in arguments)
 
 
 def _overlaps(mirrors: Mapping[str, Mirror]) -> Iterator[str]:
@@ -132,8 +147,13 @@ def _mirror(name: str, read: Fields) -> Mirror:
 def _declares(read: Fields) -> bool:
     """Whether anything is to be mirrored at all; an empty list is a declaration, a missing one an oversight."""
     keys = {"packages", "sets"}
-    own = (item for _, item in Fields(read.values, "", []).items("platforms", "") if isinstance(item, Mapping))
-    return bool(keys & read.values.keys()) or any(keys & item.keys() for item in own)
+    return any(keys & layer.keys() for layer in _layers(read.values))
+
+
+def _layers(values: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Where requirements may stand: at the top, and with each platform."""
+    yield values
+    yield from (item for _, item in Fields(values, "", []).items("platforms", "") if isinstance(item, Mapping))
 
 
 def _target(read: Fields) -> Path:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from pipmirror_lib import sweep
-from pipmirror_lib.errors import PipmirrorError
+from pipmirror_lib.errors import PipmirrorError, SettingsError
 from pipmirror_lib.garbage import rarely_collected
 from pipmirror_lib.platform_sync import PlatformSync, Result
+from pipmirror_lib.prune import TRIAL
 from pipmirror_lib.run import Progress, Run
 from pipmirror_lib.settings import Mirror
 
@@ -55,12 +56,19 @@ def prune(
     `force` overrides the guards that keep a mistaken declaration from emptying a platform. `leftovers` beside
     `platforms` are the caches that platforms share; they are looked at when no platform is named.
     """
+    refuse_trials([mirror])
     done = "examined" if test else "pruned"
     answer = _each(mirror, platform, progress, lambda one: one.prune_only(force, test), done)
     if platform is None:
         shared = sweep.of_mirror(mirror.target, mirror.keep_days)
         answer["leftovers"] = sweep.told(shared if test else sweep.clear(mirror.target, shared))
     return answer
+
+
+def refuse_trials(mirrors: Iterable[Mirror]) -> None:
+    """SettingsError where arguments require something else than is declared; before anything is removed anywhere."""
+    if any(mirror.trial for mirror in mirrors):
+        raise SettingsError([f"nothing can be pruned: {TRIAL}"])
 
 
 def publish_pages(mirror: Mirror, platform: str | None = None, *, progress: Progress = silent) -> Result:

@@ -231,8 +231,8 @@ def test_prune_from_the_command_line(site: Site) -> None:
 
 def test_prune_is_held_and_forced(site: Site) -> None:
     superseded(site)
-    wanting = {"packages": ["alpha", "nosuchproject"], "keep_days": 0}
-    answer = site.call("prune", **wanting)
+    site.settings.update(packages=["alpha", "nosuchproject"], keep_days=0)
+    answer = site.call("prune")
     assert answer.code == 0
     assert "not every set is satisfied" in answer.platform["held"]
     assert answer.platform["held"] in answer.platform["comment"]
@@ -241,7 +241,17 @@ def test_prune_is_held_and_forced(site: Site) -> None:
     assert refused.code != 0
     assert "pip option --pre" in refused.stderr
     assert len(site.wheels()) == 3, "no force overrides a fault"
-    assert len(site.call("prune", force=True, **wanting).platform["removed"]) == 3, "no set of it is satisfied"
+    assert len(site.call("prune", force=True).platform["removed"]) == 3, "no set of it is satisfied"
+
+
+def test_prune_by_other_requirements_is_refused(site: Site) -> None:
+    """In every mirror, before it begins in one."""
+    superseded(site)
+    site.settings["mirrors"] = {"first": {"packages": ["beta"]}, "second": {"target": str(site.directory / "other")}}
+    answer = site.call("prune", packages=["beta"], keep_days=0)
+    assert answer.code != 0
+    assert "nothing can be pruned: the arguments require something else than is declared" in answer.stderr
+    assert BETA_1 in site.wheels()
 
 
 def test_prune_where_nothing_is(bare: Site) -> None:

@@ -133,15 +133,46 @@ def test_synced_prunes_where_the_pillar_says_so(site: Site, loaders: Callable[..
 
 
 def test_a_guard_that_holds_is_told_by_a_state_with_nothing_to_do(site: Site, loaders: Callable[..., Loaders]) -> None:
-    states = loaders().states.pipmirror
-    states.synced(PLATFORM, packages=["alpha"])
+    loaders().states.pipmirror.synced(PLATFORM)
     site.wheel("gamma")
-    mistaken = {"packages": ["gamma"], "prune": True, "keep_days": 0}
-    states.synced(PLATFORM, **mistaken)
-    ret = states.synced(PLATFORM, **mistaken)
+    site.settings.update(packages=["gamma"], prune=True, keep_days=0)
+    states = loaders().states.pipmirror
+    states.synced(PLATFORM)
+    ret = states.synced(PLATFORM)
     assert (ret.result, ret.changes) == (True, {})
     assert "nothing was removed: 2 of 3 wheels would go, more than half" in ret.comment
     assert len(site.wheels()) == 3
+
+
+def test_arguments_beside_the_pillar_prune_nothing(site: Site, loaders: Callable[..., Loaders]) -> None:
+    site.wheel("gamma")
+    site.settings.update(packages=["alpha", "gamma"], prune=True, keep_days=0)
+    states = loaders().states.pipmirror
+    assert states.synced(PLATFORM).result is True
+    ret = states.synced(PLATFORM, packages=["alpha"])
+    assert (ret.result, ret.changes) == (True, {})
+    assert "nothing was removed: the arguments require something else than is declared" in ret.comment
+    for test in (True, False):
+        ret = loaders(test=test).states.pipmirror.pruned("wheels", packages=["alpha"])
+        assert (ret.result, ret.changes) == (False, {})
+        assert "nothing can be pruned: the arguments require something else than is declared" in ret.comment
+    assert len(site.wheels()) == 3
+    assert states.synced(PLATFORM).changes == {}
+
+
+def test_arguments_are_the_declaration_of_a_pillar_without_any(site: Site, loaders: Callable[..., Loaders]) -> None:
+    site.wheel("gamma")
+    del site.settings["packages"]
+    site.settings.update(prune=True, keep_days=0)
+    states = loaders().states.pipmirror
+    assert states.synced(PLATFORM, packages=["alpha", "gamma"]).result is True
+    own = {"packages": ["alpha"]}
+    assert states.synced(PLATFORM, **own).changes == {"(unneeded)": {"noted": "1 wheel"}}, "it does not say prune"
+    ret = states.pruned("wheels", platform=PLATFORM, **own)
+    assert list(ret.changes[PLATFORM]["wheels"]) == ["gamma-1.0-py3-none-any.whl"]
+    assert states.synced(PLATFORM, packages=["alpha", "gamma"]).result is True
+    assert "(removed)" in states.synced(PLATFORM, prune=True, **own).changes
+    assert states.synced(PLATFORM, prune=True, **own).changes == {}
 
 
 def test_pruned(site: Site, loaders: Callable[..., Loaders]) -> None:

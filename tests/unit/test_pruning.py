@@ -6,12 +6,14 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pipmirror_lib import plan, proof, prune, publish, sync
+from pipmirror_lib.errors import SettingsError
 from pipmirror_lib.mirror import PlatformDirectory
 from pipmirror_lib.moments import age
 from pipmirror_lib.plan import PlatformPlan
@@ -315,6 +317,35 @@ def test_a_sync_that_fails_prunes_nothing(tmp_path: Path, mirror: Mirror, server
     failing = declare(tmp_path, server.url, packages=["demo"], sets={"more": ["gone"]}, prune=True, keep_days=0)
     assert not sync.sync(failing)["result"]
     assert OLD in wheels(mirror)
+
+
+# -- by arguments that require something else ----------------------------------------------------------------
+
+
+def test_a_trial_neither_removes_nor_notes(tmp_path: Path, mirror: Mirror, server: LocalIndex) -> None:
+    before = wheels(mirror)
+    for prunes in (True, False):
+        trial = replace(declare(tmp_path, server.url, prune=prunes, keep_days=0), trial=True)
+        planned, result = made(trial), synced(trial)
+        assert planned.nothing_to_do
+        assert bool(planned.warnings) is prunes
+        assert ("held" in result) is prunes
+        assert (prune.TRIAL in result["comment"]) is prunes
+        assert "unneeded" not in result
+        for options in ({}, {"force": True}, {"test": True}):
+            with pytest.raises(SettingsError, match="nothing can be pruned: the arguments require something else"):
+                sync.prune(trial, **options)
+    assert wheels(mirror) == before
+    assert unneeded(mirror) == {}
+
+
+def test_a_trial_that_fails_leaves_the_clocks_alone(tmp_path: Path, mirror: Mirror, server: LocalIndex) -> None:
+    synced(mirror)
+    before = unneeded(mirror)
+    failing = replace(declare(tmp_path, server.url, packages=["nosuchproject"]), trial=True)
+    assert not sync.sync(failing)["result"]
+    assert list(unneeded(mirror)) == [OLD]
+    assert unneeded(mirror) == before
 
 
 # -- guards --------------------------------------------------------------------------------------------------

@@ -51,6 +51,37 @@ def test_the_variables_of_the_role_work_unchanged() -> None:
     assert [str(r) for r in mirror.platforms[0].sets[0].requirements] == ["ansible", "molecule[docker]"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "trial"),
+    [
+        ({}, False),
+        ({"keep_days": 0, "prune": True, "target": "/tmp/try"}, False),
+        ({"packages": ["demo"], "constraints": [], "prereleases": False}, False),
+        ({"packages": ["other"]}, True),
+        ({"packages": []}, True),
+        ({"sets": {"more": ["other"]}}, True),
+        ({"constraints": ["demo<2"]}, True),
+        ({"prereleases": True}, True),
+        ({"no_binary": ["demo"]}, True),
+        ({"platforms": [{"image": "debian:bookworm", "exclude": ["demo"]}]}, True),
+    ],
+)
+def test_arguments_that_require_something_else_are_a_trial(arguments: dict[str, Any], trial: bool) -> None:
+    for pillar, configuration in ((GOOD, None), (None, GOOD)):
+        assert load_one(load(pillar, configuration, arguments), None).trial is trial
+    by_platform = {"target": "/srv/pip", "platforms": [{"image": "debian:bookworm", "packages": ["demo"]}]}
+    assert load_one(load(by_platform, None, {"packages": ["other"]}), None).trial
+
+
+@pytest.mark.parametrize("empty", [{}, {"packages": []}, {"sets": {}}])
+def test_arguments_are_the_declaration_where_there_is_no_other(empty: dict[str, Any]) -> None:
+    """And prune only what they say themselves that may be pruned."""
+    pillar = {"target": "/srv/pip", "platforms": GOOD["platforms"], "prune": True, **empty}
+    for arguments, prunes in (({}, False), ({"prune": True}, True), ({"prune": False}, False)):
+        mirror = load_one(load(pillar, None, {"packages": ["demo"], **arguments}), None)
+        assert (mirror.trial, mirror.prune) == (False, prunes)
+
+
 def test_what_is_left_out_has_its_default() -> None:
     mirror = one()
     assert (mirror.upgrade, mirror.verify, mirror.parallel, mirror.highstate) == (False, False, 2, "build")
