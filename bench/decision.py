@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -35,11 +35,14 @@ VERDICT, SCAN, PIP = (10_000, 0.001), (10_000, 3.0), ((2_000, 100), 10.0)
 SIZES, LARGE = (1_000, 10_000), 100_000
 # What a wheel may cost more when there are ten times as many: noise, and memory that no processor cache holds.
 LINEAR = 1.5
+CLOCK, PROCESSOR = ON = 0, 1
+Subject = tuple[int, int]
+Measured = dict[Subject, dict[str, list[Sequence[float]]]]
 
 
 def main() -> int:
     parser = common.arguments(__doc__, rounds=9)
-    parser.add_argument("--large", action="store_true", help=f"{LARGE} wheels too; takes 2 GB and minutes")
+    parser.add_argument("--large", action="store_true", help=f"{LARGE} wheels too: 2 GB, a quarter of an hour")
     parser.add_argument("--no-pip", action="store_true", help="leave pip out, which takes a minute for each round")
     parser.add_argument("--child", nargs=3, metavar=("TASK", "TARGET", "ROOTS"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -47,16 +50,15 @@ def main() -> int:
         task, target, roots = options.child
         print(json.dumps(measure(task, Path(target), int(roots))))
         return 0
-    seconds: dict[tuple[int, int], dict[str, list[float]]] = {}
-    good = True
-    for wheels, roots in dict.fromkeys((*CLOSURES, *((size, 100) for size in (*SIZES, *[LARGE] * options.large)))):
-        with common.workspace() as work:
-            fill(work, wheels, roots)
-            rounds = options.rounds if wheels < LARGE else 3
-            seconds[wheels, roots] = decided(work, wheels, roots, rounds)
-            if (wheels, roots) == PIP[0] and not options.no_pip:
-                good = against_pip(work, roots)
-    return 0 if kept(seconds) & linear(seconds) & good else 1
+    sizes = (*SIZES, *[LARGE] * options.large)
+    with common.workspace() as work:
+        subjects = {pair: work / "-".join(map(str, pair)) for pair in (*CLOSURES, *((size, 100) for size in sizes))}
+        for (wheels, roots), target in subjects.items():
+            print(f"making {wheels} wheels", file=sys.stderr, flush=True)
+            fill(target, wheels, roots)
+        measured = decided(subjects, options.rounds)
+        good = options.no_pip or against_pip(subjects[PIP[0]], PIP[0][1])
+    return 0 if kept(measured) & linear(measured, sizes) & good else 1
 
 
 def fill(target: Path, wheels: int, roots: int) -> None:
@@ -81,18 +83,23 @@ def subject(target: Path, roots: int) -> tuple[settings.Mirror, PlatformDirector
     return mirror, PlatformDirectory.of(mirror, mirror.platforms[0].name)
 
 
-def decided(work: Path, wheels: int, roots: int, rounds: int) -> dict[str, list[float]]:
-    contenders = {task: partial(asked, task, work, roots) for task in TASKS}
-    print(f"{wheels} wheels, {roots} requirements", file=sys.stderr)
-    return {task: [sample.about for sample in own] for task, own in common.interleaved(rounds, contenders).items()}
+def decided(subjects: Mapping[Subject, Path], rounds: int) -> Measured:
+    """All of them in turns: what disturbs one size disturbs the others as well."""
+    contenders = {
+        f"{TASKS[task]} of {pair}": partial(asked, task, target, pair[1])
+        for pair, target in subjects.items()
+        for task in TASKS
+    }
+    samples = iter(common.interleaved(rounds, contenders).values())
+    return {pair: {task: [sample.about for sample in next(samples)] for task in TASKS} for pair in subjects}
 
 
 def asked(task: str, work: Path, roots: int) -> Any:
     return common.in_child(__file__, "--child", task, work, roots)
 
 
-def measure(task: str, target: Path, roots: int) -> float:
-    """Seconds of one task in a process that has done nothing else."""
+def measure(task: str, target: Path, roots: int) -> tuple[float, float]:
+    """Seconds, on the clock and of the processor, of one task in a process that has done nothing else."""
     from pipmirror_lib import resolve  # noqa: F401
 
     mirror, directory = subject(target, roots)
@@ -105,9 +112,9 @@ def measure(task: str, target: Path, roots: int) -> float:
         "closure": lambda: plan.make(mirror, mirror.platforms[0], directory),
         "verdict": lambda: plan.make(mirror, mirror.platforms[0], directory),
     }
-    began = time.perf_counter()
+    began, used = time.perf_counter(), time.process_time()
     tasks[task]()
-    return time.perf_counter() - began
+    return time.perf_counter() - began, time.process_time() - used
 
 
 def against_pip(work: Path, roots: int) -> bool:
@@ -128,38 +135,47 @@ def against_pip(work: Path, roots: int) -> bool:
 # -- what it means -------------------------------------------------------------------------------------------
 
 
-def kept(seconds: dict[tuple[int, int], dict[str, list[float]]]) -> bool:
-    """The table of what has a bar; medians count, the fastest are shown."""
-    rows: list[tuple[str, Sequence[float], float, str]] = []
-    own = seconds[VERDICT[0], 100]
-    rows.append((f"verdict remembered, {VERDICT[0]} wheels", own["verdict"], VERDICT[1], "ms"))
-    ratios = [one / other for one, other in zip(own["scan"], own["scandir"], strict=True)]
+def figures(own: Mapping[str, Sequence[Sequence[float]]], task: str, on: int) -> list[float]:
+    return [sample[on] for sample in own[task]]
+
+
+def kept(measured: Measured) -> bool:
+    """The table of what has a bar: medians on the clock count.
+
+    Processor time shows what a machine that does other things as well has added.
+    """
+    own = measured[VERDICT[0], 100]
+    rows = [(f"verdict remembered, {VERDICT[0]} wheels", [figures(own, "verdict", on) for on in ON], VERDICT[1], "ms")]
+    both = [(figures(own, "scan", on), figures(own, "scandir", on)) for on in ON]
+    ratios = [[one / other for one, other in zip(*pair, strict=True)] for pair in both]
     rows.append((f"scan of {SCAN[0]} known wheels against scandir + stat", ratios, SCAN[1], "x"))
-    for (wheels, roots), bar in CLOSURES.items():
-        rows.append((f"closure, {wheels} wheels, {roots} requirements", seconds[wheels, roots]["closure"], bar, "ms"))
+    for pair, bar in CLOSURES.items():
+        title = f"closure, {pair[0]} wheels, {pair[1]} requirements"
+        rows.append((title, [figures(measured[pair], "closure", on) for on in ON], bar, "ms"))
     told, good = [], True
-    for title, values, bar, unit in rows:
+    for title, (clock, processor), bar, unit in rows:
         scale = 1000 if unit == "ms" else 1
-        fine = statistics.median(values) <= bar
+        fine = statistics.median(clock) <= bar
         good &= fine
-        figures = [f"{scale * value:.2f} {unit}" for value in (statistics.median(values), min(values))]
-        told.append((title, *figures, f"<= {scale * bar:g}: {'kept' if fine else 'MISSED'}"))
-    common.table("Bars", ("", "median", "least", "bar"), told)
+        cells = (statistics.median(clock), min(clock), statistics.median(processor))
+        verdict = f"<= {scale * bar:g}: {'kept' if fine else 'MISSED'}"
+        told.append((title, *(f"{scale * value:.2f} {unit}" for value in cells), verdict))
+    common.table("Bars", ("", "median", "least", "median CPU", "bar"), told)
     return good
 
 
-def linear(seconds: dict[tuple[int, int], dict[str, list[float]]]) -> bool:
+def linear(measured: Measured, sizes: Sequence[int]) -> bool:
     """The table of costs with size; whether that of a wheel stays what it is."""
-    sizes = [wheels for wheels, roots in seconds if roots == 100 and wheels in (*SIZES, LARGE)]
     rows, good = [], True
     for task, title in TASKS.items():
-        each = [statistics.median(seconds[size, 100][task]) / size * 1e6 for size in sizes]
+        each = [statistics.median(figures(measured[size, 100], task, PROCESSOR)) / size * 1e6 for size in sizes]
         fine = all(after <= before * LINEAR for before, after in pairwise(each))
         # The yardstick itself may grow: a directory is what the file system makes of it.
         good &= fine or task == "scandir"
         cells = [f"{size * one / 1000:.1f} ({one:.2f})" for size, one in zip(sizes, each, strict=True)]
         rows.append((title, *cells, "linear" if fine else "MORE"))
-    common.table("Cost with size: ms (microseconds a wheel)", ("", *(f"{size} wheels" for size in sizes), ""), rows)
+    header = ("", *(f"{size} wheels" for size in sizes), "")
+    common.table("Cost with size: milliseconds of the processor (microseconds a wheel), medians", header, rows)
     return good
 
 

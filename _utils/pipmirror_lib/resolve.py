@@ -68,9 +68,10 @@ def resolve(question: Question, source: Source) -> Answer:
 
 def _serves_nobody(world: World, root: Want, roots: Sequence[Want]) -> bool:
     """Whether nothing meets it, neither alone nor with what the others pin (a yanked file, say)."""
+    if world.likely(root.project, [root.requirement.specifier]):
+        return False
     together = [other.requirement.specifier for other in roots if other.project == root.project]
-    alone = [root.requirement.specifier]
-    return world.likely(root.project, alone) is None and world.likely(root.project, together) is None
+    return world.likely(root.project, together) is None
 
 
 def _blamed(world: World, need: Need) -> Iterable[Want]:
