@@ -13,9 +13,10 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import NormalizedName
 from resolvelib import ResolutionImpossible
 
-from pipmirror_lib import explain
+from pipmirror_lib import dialects, explain
 from pipmirror_lib.candidates import Candidate, Source
 from pipmirror_lib.errors import BuildError
+from pipmirror_lib.logs import harmless
 from pipmirror_lib.parts import within
 from pipmirror_lib.provider import Need, leads_to, search
 from pipmirror_lib.world import Question, Want, World
@@ -57,13 +58,19 @@ def resolve(question: Question, source: Source) -> Answer:
             closure = search(world, roots)
     except ResolutionImpossible as impossible:
         causes = [want for cause in impossible.causes for want in _blamed(world, cause.requirement)]
-        return Answer(missing=explain.failure(world, first, causes), warnings=tuple(world.warnings))
+        return Answer(missing=explain.failure(world, first, causes), warnings=_warnings(world, dialects.unread(world)))
     except BuildError:
         # What did not build is the reason, unless it was an old version, tried only because others cannot agree.
         return Answer(missing=explain.failed_builds(world, first), warnings=tuple(world.warnings))
-    wanted = {name: tuple(dict.fromkeys(map(str, wants))) for name, wants in world.trace(closure).items()}
+    traced = world.trace(closure)
+    wanted = {name: tuple(dict.fromkeys(map(str, wants))) for name, wants in traced.items()}
     kept = {name: closure[name] for name in wanted}
-    return Answer(closure=kept, wanted_by=wanted, warnings=tuple(world.warnings))
+    warnings = _warnings(world, dialects.differences(world, closure, traced))
+    return Answer(closure=kept, wanted_by=wanted, warnings=warnings)
+
+
+def _warnings(world: World, more: Iterable[str]) -> tuple[str, ...]:
+    return (*world.warnings, *map(harmless, more))
 
 
 def _serves_nobody(world: World, root: Want, roots: Sequence[Want]) -> bool:

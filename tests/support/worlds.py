@@ -64,7 +64,7 @@ def make_profile(python: str = "3.11.2", glibc: int = 36, machine: str = "x86_64
     said = {
         "markers": markers,
         "tags": _tags(int(minor), glibc, machine),
-        "pip_version": "23.0.1",
+        "pip_version": "26.3",
         "base_executable": f"/usr/bin/python3.{minor}",
         "paths": {"purelib": f"lib/python3.{minor}/site-packages", "scripts": "bin"},
         "image": "sha256:0000",
@@ -219,7 +219,7 @@ def _file(stem: str, said: Sequence[str] | Mapping[str, Any]) -> File:
     return File(project, version, **about)
 
 
-def _case(topic: str, said: Mapping[str, Any]) -> Case:
+def read_case(topic: str, said: Mapping[str, Any]) -> Case:
     lists = {key: tuple(said[key]) for key in ("want", "warnings", "constraints", "no_binary") if key in said}
     allowed = said.get("prereleases", False)
     files = tuple(_file(stem, about) for stem, about in said["files"].items())
@@ -230,7 +230,7 @@ def _case(topic: str, said: Mapping[str, Any]) -> Case:
 def load_cases() -> list[Case]:
     """Every case of every file, in order."""
     paths = sorted(CASES.glob("*.json"))
-    return [_case(path.stem, said) for path in paths for said in json.loads(path.read_text())]
+    return [read_case(path.stem, said) for path in paths for said in json.loads(path.read_text())]
 
 
 def as_json(case: Case) -> str:

@@ -93,7 +93,7 @@ def test_status(synced: Mirror) -> None:
         "bookworm: satisfied",
         f"  wheels     2, {shown.size(answer[PLATFORM]['bytes'])}; 0 of them built here",
         "  orphans    2, 2.5 MB",
-        "  target     Python 3.11.2, pip 23.0.1",
+        "  target     Python 3.11.2, pip 26.3",
         "  verified   packages: 2 wheels installed without network, but dep did not start",
         f"  yanked upstream:\n    {DEP}: broken\n    {DEMO}: no reason given",
         f"  withdrawn upstream:\n    {OLD}",
