@@ -152,12 +152,18 @@ class Shelf:
         """
         files = self._files if isinstance(self._files, NewestFirst) else NewestFirst(self._files)
         for _, release in groupby(files, key=attrgetter("version")):
-            judged = [(candidate, *self._judge(candidate)) for candidate in reversed(list(release))]
-            ranked = [((-rank, candidate.build), candidate) for candidate, fault, rank in judged if not fault]
-            ranked.sort(key=itemgetter(0), reverse=True)
-            best = [candidate for _, candidate in ranked]
-            # A file that was yanked alone gives way to another one of its version.
-            yield from [candidate for candidate in best if candidate.yanked is None][:1] or best[:1]
+            yield from self._ranked(list(release))[:1]
+
+    def _ranked(self, release: Sequence[Candidate]) -> list[Candidate]:
+        judged = [(candidate, *self._judge(candidate)) for candidate in reversed(release)]
+        # A file that was yanked alone gives way to another one of its version.
+        ranked = [((c.yanked is None, -rank, c.build), c) for c, fault, rank in judged if not fault]
+        ranked.sort(key=itemgetter(0), reverse=True)
+        return [candidate for _, candidate in ranked]
+
+    def of(self, version: Version) -> list[Candidate]:
+        """Every file of one version that fits, best first."""
+        return self._ranked([candidate for candidate in self._files if candidate.version == version])
 
     def __iter__(self) -> Iterator[Candidate]:
         for number in count():

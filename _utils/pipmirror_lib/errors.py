@@ -34,6 +34,10 @@ class WheelError(PipmirrorError):
     """A file that claims to be a distribution is not what it claims."""
 
 
+class MisnamedError(WheelError):
+    """A file holds the metadata of another project or version than its name says."""
+
+
 class PackageIndexError(PipmirrorError):
     """The package index cannot be reached, refuses us, or sends what we cannot trust."""
 

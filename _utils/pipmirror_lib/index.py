@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from packaging.utils import NormalizedName
-from packaging.version import InvalidVersion
 
 from pipmirror_lib import __version__, caches, linked, pages
 from pipmirror_lib.candidates import Candidate, NewestFirst
@@ -29,7 +28,7 @@ from pipmirror_lib.ranges import RemoteFile
 from pipmirror_lib.references import DirectReference
 from pipmirror_lib.sdists import read_pkg_info
 from pipmirror_lib.settings import Index as IndexSettings
-from pipmirror_lib.wheels import Metadata, checked_metadata, parse_metadata, parse_version, sha256_of
+from pipmirror_lib.wheels import Metadata, check_belonging, checked_metadata, parse_metadata, sha256_of
 
 # What is remembered of METADATA differs between versions.
 CACHED = " ".join((__version__, *(field.name for field in fields(Metadata))))
@@ -261,12 +260,7 @@ class Index:
 
 
 def _belonging(metadata: Metadata, candidate: Candidate) -> Metadata:
-    try:
-        version = parse_version(metadata.version)
-    except InvalidVersion as error:
-        raise WheelError(f"{candidate.filename}: {error}") from error
-    if metadata.project != candidate.project or version != candidate.version:
-        raise WheelError(f"{candidate.filename} holds the metadata of {metadata.name} {metadata.version}")
+    check_belonging(metadata, candidate.project, candidate.version, candidate.filename)
     return metadata
 
 

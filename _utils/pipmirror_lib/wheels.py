@@ -26,9 +26,9 @@ from packaging.utils import (
     canonicalize_name,
     parse_wheel_filename,
 )
-from packaging.version import Version
+from packaging.version import InvalidVersion, Version
 
-from pipmirror_lib.errors import PipmirrorError, WheelError
+from pipmirror_lib.errors import MisnamedError, PipmirrorError, WheelError
 from pipmirror_lib.parts import condition, requirement
 
 # Real METADATA stays below 1 MB; what is larger is an attack on our memory.
@@ -229,15 +229,21 @@ def _check_metadata(wheel: Path | IO[bytes], filename: str) -> tuple[bytes, Meta
     content = read_metadata(wheel, filename)
     try:
         metadata = parse_metadata(content)
-        version = Version(metadata.version)
-    except ValueError as error:
-        raise WheelError(f"{filename}: {error}") from error
     except WheelError as error:
         raise WheelError(f"{filename}: {error}") from error
     name = parse_name(filename)
-    if metadata.project != name.project or version != name.version:
-        raise WheelError(f"{filename} holds the metadata of {metadata.name} {metadata.version}")
+    check_belonging(metadata, name.project, name.version, filename)
     return content, metadata
+
+
+def check_belonging(metadata: Metadata, project: NormalizedName, version: Version, filename: str) -> None:
+    """MisnamedError for metadata of something else than the file name says; pip discards such a file."""
+    try:
+        said = parse_version(metadata.version)
+    except InvalidVersion as error:
+        raise WheelError(f"{filename}: {error}") from error
+    if metadata.project != project or said != version:
+        raise MisnamedError(f"{filename} holds the metadata of {metadata.name} {metadata.version}")
 
 
 def check_record(wheel: Path) -> None:

@@ -13,7 +13,7 @@ from packaging.utils import NormalizedName
 from packaging.version import Version
 
 from pipmirror_lib.candidates import Candidate, Shelf, Source
-from pipmirror_lib.errors import BuildError, WheelError
+from pipmirror_lib.errors import BuildError, MisnamedError, WheelError
 from pipmirror_lib.parts import canonical, combined, requirement, within, without_marker
 from pipmirror_lib.profile import TargetProfile, specifier_of
 from pipmirror_lib.references import NOT_FETCHED, DirectReference
@@ -81,6 +81,7 @@ class World:
         self._met: list[Want] = []
         self._wants: dict[NormalizedName, dict[tuple[str, Candidate | None], Want]] = {}
         self.unusable: dict[NormalizedName, dict[str, str]] = {}
+        self._misnamed: set[Candidate] = set()
         self.failed: dict[NormalizedName, str] = {}
         self.warnings: dict[str, None] = {}
         # As in pip, a project that a URL serves is served by nothing else.
@@ -167,7 +168,19 @@ class World:
 
     def offered(self, project: NormalizedName, specifiers: Iterable[SpecifierSet]) -> Iterator[Candidate]:
         """Usable candidates within all specifiers together, the preferred version first, then best first."""
-        return (c for c in self._fitting(project, specifiers) if self.metadata(c) is not None)
+        for candidate in self._fitting(project, specifiers):
+            if self.metadata(candidate) is not None:
+                yield candidate
+            elif candidate in self._misnamed:
+                yield from self._substitutes(candidate)
+
+    def _substitutes(self, misnamed: Candidate) -> Iterator[Candidate]:
+        """The next file of the same version, where pip would not discard that one as well."""
+        for candidate in self.shelf(misnamed.project).of(misnamed.version):
+            if self.metadata(candidate) is not None:
+                yield candidate
+            if candidate not in self._misnamed:
+                return
 
     def matching(self, project: NormalizedName, specifiers: Iterable[SpecifierSet]) -> Iterator[Candidate]:
         """Those of them that want no other Python, which pip learns when it has chosen one already."""
@@ -205,6 +218,8 @@ class World:
             self.failed[candidate.project] = str(error)
             raise
         except (WheelError, ValueError) as error:
+            if isinstance(error, MisnamedError):
+                self._misnamed.add(candidate)
             self.unusable.setdefault(candidate.project, {})[candidate.filename] = str(error)
             return None
         finally:

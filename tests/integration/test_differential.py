@@ -7,6 +7,7 @@ data case, made small, ready to be pasted into tests/unit/cases.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
+from pipmirror_lib import provider
 from pipmirror_lib.engine import Engine
 from pipmirror_lib.world import World
 
@@ -31,6 +34,8 @@ SEED = int(os.environ.get("PIPMIRROR_SEED", "20241122"))
 WORLDS = int(os.environ.get("PIPMIRROR_WORLDS", "340"))
 # Done, pip's resolver recurses for ever over a cycle that it has left behind on its way.
 CRASH = "RecursionError: maximum recursion depth exceeded"
+# Since this version pip decides first what keeps appearing in conflicts; Python 3.9 has no such pip.
+PROMOTING = Version("26.1")
 
 
 @dataclass(frozen=True)
@@ -66,12 +71,15 @@ def compare(target: Target, place: Path, directory: Sequence[Case], index: Seque
     """Lay the worlds out and ask both sides."""
     place.mkdir()
     ours = {}
-    for cases, as_index in ((directory, False), (index, True)):
-        for case in cases:
-            world = lay_out(case, place, index=as_index)
-            answer = decide(case, world, target.profile, index=as_index)
-            closure = {name: candidate.filename for name, candidate in answer.closure.items()}
-            ours[case.name] = closure if answer.satisfied else None
+    with pytest.MonkeyPatch.context() as patch:
+        if Version(target.current_pip[0]) < PROMOTING:
+            patch.setattr(provider, "PROMOTE_AFTER", math.inf)
+        for cases, as_index in ((directory, False), (index, True)):
+            for case in cases:
+                world = lay_out(case, place, index=as_index)
+                answer = decide(case, world, target.profile, index=as_index)
+                closure = {name: candidate.filename for name, candidate in answer.closure.items()}
+                ours[case.name] = closure if answer.satisfied else None
     return Worlds(target, directory, index, target.ask(place, directory, index), ours)
 
 

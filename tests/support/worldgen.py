@@ -214,7 +214,7 @@ def worlds(draw: Draw, index: bool) -> Case:
 
 
 # Hypothesis follows each example with some that differ little from it.
-ALIKE = 2
+ALIKE = 3
 
 
 def generate(count: int, seed: int, *, index: bool) -> list[Case]:

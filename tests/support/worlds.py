@@ -25,7 +25,7 @@ from packaging.version import Version
 from pipmirror_lib.candidates import Candidate, named
 from pipmirror_lib.errors import BuildError, WheelError
 from pipmirror_lib.profile import TargetProfile
-from pipmirror_lib.wheels import Metadata, parse_metadata
+from pipmirror_lib.wheels import Metadata, check_belonging, parse_metadata
 from pipmirror_lib.world import Question
 
 from tests.support.dists import core_metadata, make_sdist, make_wheel
@@ -78,7 +78,10 @@ PROFILE = make_profile()
 
 @dataclass(frozen=True)
 class File:
-    """What a case says of one file; `unusable` and `unbuildable` are what reading its metadata raises."""
+    """What a case says of one file; `unusable` and `unbuildable` are what reading its metadata raises.
+
+    `inside` is the name and version that the metadata say, where that is not what the file name says.
+    """
 
     project: str
     version: str
@@ -91,6 +94,7 @@ class File:
     built: bool = False
     yanked: str | None = None
     page_python: str | None = None
+    inside: str = ""
     unusable: str = ""
     unbuildable: str = ""
 
@@ -110,10 +114,15 @@ class File:
             raise BuildError(self.unbuildable)
         if self.unusable:
             raise WheelError(self.unusable)
-        text = core_metadata(
-            self.project, self.version, requires=self.requires, extras=self.extras, requires_python=self.python
-        )
-        return parse_metadata(text.encode())
+        metadata = parse_metadata(self.text.encode())
+        if self.inside:
+            check_belonging(metadata, canonicalize_name(self.project), Version(self.version), self.filename)
+        return metadata
+
+    @property
+    def text(self) -> str:
+        name, version = self.inside.split() if self.inside else (self.project, self.version)
+        return core_metadata(name, version, requires=self.requires, extras=self.extras, requires_python=self.python)
 
     def candidate(self) -> Candidate | None:
         project = canonicalize_name(self.project)
@@ -134,7 +143,8 @@ class File:
         about["filename"] = self.filename
         if self.sdist:  # without any build requirement, and with the promise that PKG-INFO says it all
             return make_sdist(directory, self.project, self.version, intree_backend=True, static_metadata=True, **about)
-        return make_wheel(directory, self.project, self.version, tag=self.tag, build=self.build, **about)
+        about |= {"tag": self.tag, "build": self.build, "metadata": self.text}
+        return make_wheel(directory, self.project, self.version, **about)
 
 
 class MemorySource:
