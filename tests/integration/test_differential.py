@@ -72,7 +72,7 @@ def compare(target: Target, place: Path, directory: Sequence[Case], index: Seque
     place.mkdir()
     ours = {}
     with pytest.MonkeyPatch.context() as patch:
-        if Version(target.current_pip[0]) < PROMOTING:
+        if Version(target.current_pip) < PROMOTING:
             patch.setattr(provider, "PROMOTE_AFTER", math.inf)
         for cases, as_index in ((directory, False), (index, True)):
             for case in cases:
@@ -80,7 +80,7 @@ def compare(target: Target, place: Path, directory: Sequence[Case], index: Seque
                 answer = decide(case, world, target.profile, index=as_index)
                 closure = {name: candidate.filename for name, candidate in answer.closure.items()}
                 ours[case.name] = closure if answer.satisfied else None
-    return Worlds(target, directory, index, target.ask(place, directory, index), ours)
+    return Worlds(target, directory, index, target.ask(place, directory, index, pip=target.current_pip), ours)
 
 
 @pytest.fixture(scope="module", params=SUITES)

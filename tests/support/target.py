@@ -47,28 +47,31 @@ class Target:
     def profile(self) -> TargetProfile:
         return builder.profile(self.engine, self.image, self.platform, LIMITS, workdir=self.workdir)
 
-    @cached_property
-    def current_pip(self) -> tuple[str, Path]:
-        """Version of the newest pip that supports this Python, and where it lies unpacked."""
-        python = self.profile.markers["python_version"]
-        version, place = CURRENT_PIP[python], self.workdir / "pip"
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(place), "--no-deps"]
-        command += ["--only-binary", ":all:", "--python-version", python, f"pip=={version}"]
-        subprocess.run(command, check=True)
-        with zipfile.ZipFile(place / f"pip-{version}-py3-none-any.whl") as wheel:
-            wheel.extractall(place / "unpacked")
-        return version, place / "unpacked"
+    @property
+    def current_pip(self) -> str:
+        return CURRENT_PIP[self.profile.markers["python_version"]]
+
+    def bring_pip(self, version: str) -> Path:
+        """Where that version of pip lies unpacked."""
+        place = self.workdir / f"pip-{version}"
+        if not place.exists():
+            command = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(self.workdir), "--no-deps"]
+            command += ["--only-binary", ":all:", "--python-version", self.profile.markers["python_version"]]
+            subprocess.run([*command, f"pip=={version}"], check=True)
+            with zipfile.ZipFile(self.workdir / f"pip-{version}-py3-none-any.whl") as wheel:
+                wheel.extractall(place)
+        return place
 
     def ask(
-        self, worlds: Path, directory: Sequence[Case] = (), index: Sequence[Case] = (), *, current: bool = True
+        self, worlds: Path, directory: Sequence[Case] = (), index: Sequence[Case] = (), *, pip: str
     ) -> dict[str, Verdict]:
-        """What pip makes of the worlds that lie in a directory, in one start of a container."""
-        version, unpacked = self.current_pip if current else (self.profile.pip_version, None)
+        """What that version of pip makes of the worlds that lie in a directory, in one start of a container."""
+        unpacked = None if pip == self.profile.pip_version else self.bring_pip(pip)
         log_path = self.workdir / "ask.log"
         with Workplace(self.workdir / "asking", keep_out=False) as place:
             jobs = []
             for cases, as_index in ((directory, False), (index, True)):
-                inquiry = Inquiry("/pipmirror/worlds", "/pipmirror/out", Version(version), as_index)
+                inquiry = Inquiry("/pipmirror/worlds", "/pipmirror/out", Version(pip), as_index)
                 jobs += [inquiry.job(case) for case in cases]
             request = {"jobs": jobs, "parallel": PARALLEL, "serve": "/pipmirror/worlds"}
             request["path"] = "/pipmirror/pip" if unpacked else ""
@@ -82,7 +85,7 @@ class Target:
             result = run_python(self.engine, spec, self.platform, "pre_command")
             assert result.exit_code == 0, result.log
             answer = json.loads((place.out / "answer.json").read_text())
-            assert answer["pip"] == version
+            assert answer["pip"] == pip
             outputs = {case.name: f"/pipmirror/out/{slug(case)}/output" for case in (*directory, *index)}
             return {
                 case.name: read_verdict(place.out, case, answer["codes"][outputs[case.name]])
