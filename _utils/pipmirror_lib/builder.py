@@ -16,7 +16,7 @@ from pipmirror_lib.errors import BuilderError, EngineError
 from pipmirror_lib.images import BaseImage, Progress, ensure, present
 from pipmirror_lib.logs import reason, short
 from pipmirror_lib.profile import TargetProfile
-from pipmirror_lib.workplace import Workplace, run_python
+from pipmirror_lib.workplace import Quarters, Task
 
 # Raised whenever a builder image made by an older version of this code must not be used any more.
 RECIPE = 1
@@ -195,33 +195,21 @@ def described(engine: Engine, info: ImageInfo) -> dict[str, str | int]:
 
 
 def profile(
-    engine: Engine,
-    image: BuilderImage,
-    platform: settings.Platform,
-    limits: settings.Container,
-    *,
-    workdir: Path,
+    quarters: Quarters, platform: settings.Platform, limits: settings.Container, *, workdir: Path
 ) -> TargetProfile:
     """Ask the platform's interpreter and its own pip what they are."""
     log_path = workdir / "profile.log"
-    with Workplace(workdir / "profile", keep_out=False) as place:
+    with quarters.workplace(workdir / "profile", keep_out=False) as place:
         place.put("profile.py", inside.source("profile"))
-        spec = place.spec(
-            image.id,
-            platform.python,
-            "profile.py",
-            limits,
-            log_path=log_path,
-            name=f"profile-{platform.name}",
-        )
-        result = run_python(engine, spec, platform, "pre_command")
+        task = Task("profile.py", platform.python, limits, log_path, f"profile-{platform.name}")
+        result = quarters.run(place, task)
     if result.exit_code or result.timed_out:
         raise BuilderError(
             f"{platform.name}: no profile of {platform.python}: {reason(result.log)}; its log is {log_path}"
         )
     try:
         data = json.loads(result.log.split(_BEGIN, 1)[1].split(_END, 1)[0])
-        data.update(image=image.id, image_source=image.base_source, made=_iso(datetime.now(timezone.utc)))
+        data.update(image=quarters.id, image_source=quarters.source, made=_iso(datetime.now(timezone.utc)))
         return TargetProfile.from_data(data)
     except (ValueError, LookupError, AttributeError, TypeError) as error:
         raise BuilderError(f"{platform.name}: the profile cannot be read ({error}); its log is {log_path}") from error

@@ -19,12 +19,11 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from pipmirror_lib import inside, settings
-from pipmirror_lib.builder import BuilderImage
-from pipmirror_lib.engine import Engine, Mount, RunResult
+from pipmirror_lib.engine import RunResult
 from pipmirror_lib.errors import BuildError
 from pipmirror_lib.logs import harmless, reason, short
 from pipmirror_lib.profile import TargetProfile
-from pipmirror_lib.workplace import Workplace, copy_checked, make_readable, read_untrusted
+from pipmirror_lib.workplace import Quarters, Task, copy_checked, make_readable, read_untrusted
 
 MORE_REQUIREMENTS = 64
 _REQUIRES_SIZE = 64 << 10
@@ -74,8 +73,7 @@ class BuildRequest:
 
 
 def build(
-    engine: Engine,
-    image: BuilderImage,
+    quarters: Quarters,
     profile: TargetProfile,
     request: BuildRequest,
     limits: settings.Container,
@@ -89,7 +87,7 @@ def build(
     """
     what = f"{request.project} {request.version}"
     while True:
-        result, out = _run_build(engine, image, profile, request, limits, workdir=workdir, log_path=log_path)
+        result, out = _run_build(quarters, profile, request, limits, workdir=workdir, log_path=log_path)
         if not request.have_requires and not result.timed_out and os.path.lexists(out / "requires.json"):
             # Even where the build went on and failed: a version too old may well be the reason.
             unmet = _unmet(read_requires(out / "requires.json", what), request, profile)
@@ -105,8 +103,7 @@ def build(
 
 
 def _run_build(
-    engine: Engine,
-    image: BuilderImage,
+    quarters: Quarters,
     profile: TargetProfile,
     request: BuildRequest,
     limits: settings.Container,
@@ -122,15 +119,14 @@ def _run_build(
         "have_requires": request.have_requires,
         "have": [parse_wheel_filename(wheel.name)[0] for wheel in request.wheels],
     }
-    with Workplace(workdir) as place:
+    with quarters.workplace(workdir) as place:
         make_environment(place.environment, profile, request.wheels)
         copy_checked(request.sdist, place.inputs / request.sdist.name, request.sha256)
         place.put("build.py", inside.source("build"))
         place.put("request.json", json.dumps(facts))
         name = f"build-{request.project}"
-        spec = place.spec(image.id, profile.base_executable, "build.py", limits, log_path=log_path, name=name)
-        mounts = (*spec.mounts, Mount(place.environment, "/pipmirror/env"))
-        return engine.run(dataclasses.replace(spec, mounts=mounts, network=request.network)), place.out
+        task = Task("build.py", profile.base_executable, limits, log_path, name, network=request.network)
+        return quarters.run(place, task), place.out
 
 
 def _unmet(asked: Sequence[str], request: BuildRequest, profile: TargetProfile) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 from pipmirror_lib import builder, explain, local, plan, proof, prune, sweep
 from pipmirror_lib.builder import BuilderImage
 from pipmirror_lib.completion import Completion
+from pipmirror_lib.containers import Containers
 from pipmirror_lib.engine import Engine
 from pipmirror_lib.errors import BuilderError, EngineError, VerifyError
 from pipmirror_lib.mirror import PlatformDirectory, Record, discard
@@ -23,6 +24,7 @@ from pipmirror_lib.run import Run
 from pipmirror_lib.settings import Platform, RequirementSet
 from pipmirror_lib.verdict import PlatformPlan
 from pipmirror_lib.wheels import parse_name
+from pipmirror_lib.workplace import Quarters
 from pipmirror_lib.workshop import Workshop
 
 Result = dict[str, Any]
@@ -145,8 +147,8 @@ class PlatformSync:
         return engine
 
     @cached_property
-    def image(self) -> BuilderImage:
-        """The builder image, made where there is none."""
+    def quarters(self) -> Quarters:
+        """Where the platform's Python runs, made where there are none."""
         return self._prepare(force=False)
 
     def _prepare_if_possible(self, expired: bool) -> None:
@@ -154,8 +156,8 @@ class PlatformSync:
         try:
             # Without a pre_command there is no image of ours whose age could tell: the base itself is fetched anew.
             if expired and not self.platform.pre_command:
-                self.image = self._prepare(force=True)
-            _ = self.image
+                self.quarters = self._prepare(force=True)
+            _ = self.quarters
         except EngineError as error:
             if plan.ENGINE_NEEDED in self._plan().due or self.directory.profile() is None:
                 raise
@@ -167,22 +169,28 @@ class PlatformSync:
             raise BuilderError(f"{plan.NEVER_PROFILED}; {self.directory.profile_path} is not readable")
         return profile
 
-    def _prepare(self, force: bool) -> BuilderImage:
-        self.progress("preparing the builder image")
-        limits = self.mirror.container
-        image = builder.prepare(
+    def _image(self, command: str | None = None, *, force: bool = False) -> BuilderImage:
+        """The image in which a command (the platform's own, if none is named) has run."""
+        return builder.prepare(
             self.engine,
             self.platform,
-            limits,
+            self.mirror.container,
             workdir=self.directory.work,
             rebuild_after=self.mirror.rebuild_after,
             force=force,
+            command=command,
             progress=self.run.progress,
         )
+
+    def _prepare(self, force: bool) -> Quarters:
+        self.progress("preparing the builder image")
+        limits = self.mirror.container
+        image = self._image(force=force)
+        quarters = Containers(self.engine, image, self.platform)
         known = self.directory.profile()
         if known is None or known.image != image.id:
             self.progress("asking the target for its profile")
-            profile = builder.profile(self.engine, image, self.platform, limits, workdir=self.directory.work)
+            profile = builder.profile(quarters, self.platform, limits, workdir=self.directory.work)
             self.directory.save(self.directory.profile_path, profile.to_json())
             self.details["profile"] = _summary(profile)
         self.details["image"] = {"id": image.id, "source": image.base_source, "reused": image.reused}
@@ -193,7 +201,7 @@ class PlatformSync:
             base=image.base_id,
             image_source=image.base_source,
         )
-        return image
+        return quarters
 
     def _tidy(self, manifest: Record) -> PlatformPlan:
         """Bring the manifest in line with the directory before anything else is decided."""
@@ -217,9 +225,7 @@ class PlatformSync:
         """Lock, fetch, build and admit what is missing; returns what could not be had."""
         profile = self._profile()
         present = local.scan(self.directory.public, self.directory.scan_cache, manifest["wheels"])
-        workshop = Workshop(
-            self.mirror, self.directory, profile, lambda: self.image, self.run.index, lambda: self.engine, self.progress
-        )
+        workshop = Workshop(self.mirror, self.directory, profile, lambda: self.quarters, self.run.index, self.progress)
         completion = Completion(self.run, self.platform, self.directory, manifest, present, workshop, upgrade)
         self.progress("asking the index")
         locked = completion.lock()
@@ -280,21 +286,13 @@ class PlatformSync:
         return [f"{name} was damaged and set aside; the next sync brings it back" for name in damaged]
 
     def _install(self, requirements: list[str]) -> proof.VerifyOutcome:
-        image = self.image
+        quarters = self.quarters
         if self.platform.verify_command:
-            image = builder.prepare(
-                self.engine,
-                self.platform,
-                self.mirror.container,
-                workdir=self.directory.work,
-                rebuild_after=self.mirror.rebuild_after,
-                command=self.platform.verify_command,
-                progress=self.run.progress,
-            )
+            image = self._image(self.platform.verify_command)
+            quarters = Containers(self.engine, image, self.platform)
             self._remember(verify_image=image.id)
         return proof.verify(
-            self.engine,
-            image,
+            quarters,
             self.platform,
             wheels=self.directory.public,
             requirements=requirements,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -13,12 +12,11 @@ from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name, canonicalize_version
 
 from pipmirror_lib import inside, settings
-from pipmirror_lib.builder import BuilderImage
-from pipmirror_lib.engine import Engine, Mount, RunResult
+from pipmirror_lib.engine import RunResult
 from pipmirror_lib.errors import VerifyError
 from pipmirror_lib.logs import reason, short
 from pipmirror_lib.wheels import parse_name
-from pipmirror_lib.workplace import Workplace, read_untrusted, run_python
+from pipmirror_lib.workplace import Quarters, Task, read_untrusted
 
 _RESULT_SIZE = 4 << 20
 
@@ -44,8 +42,7 @@ class VerifyOutcome:
 
 
 def verify(
-    engine: Engine,
-    image: BuilderImage,
+    quarters: Quarters,
     platform: settings.Platform,
     *,
     wheels: Path,
@@ -63,16 +60,19 @@ def verify(
         "constraints": list(constraints),
         "prereleases": prereleases,
     }
-    with Workplace(workdir / "verify", keep_out=False) as place:
+    with quarters.workplace(workdir / "verify", keep_out=False) as place:
         place.put("verify.py", inside.source("verify"))
         place.put("request.json", json.dumps({**request, "projects": list(dict.fromkeys(projects))}))
-        spec = place.spec(
-            image.id, platform.python, "verify.py", limits, log_path=log_path, name=f"verify-{platform.name}"
+        task = Task(
+            "verify.py",
+            platform.python,
+            limits,
+            log_path,
+            f"verify-{platform.name}",
+            wheels=wheels,
+            setting="verify_command",
         )
-        mounts = (*spec.mounts, Mount(wheels, "/pipmirror/wheels"))
-        # The mirror's files may be for a group of readers only.
-        groups = (wheels.stat().st_gid,)
-        result = run_python(engine, dataclasses.replace(spec, mounts=mounts, groups=groups), platform, "verify_command")
+        result = quarters.run(place, task)
         if result.exit_code or result.timed_out:
             raise VerifyError(_verify_failure(platform, requirements, result, limits, log_path))
         return _outcome(place.out / "result.json", set(projects), time.monotonic() - start, log_path)

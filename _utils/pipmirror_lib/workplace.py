@@ -1,4 +1,4 @@
-"""The directories of one hardened run, and the suspicious reading of what it leaves there."""
+"""Where strangers' code runs: the directories of one run, and the suspicious reading of what it leaves there."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import hashlib
 import os
 import re
 import stat
+from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import Protocol, final
 
 from pipmirror_lib import settings
 from pipmirror_lib.engine import Engine, Mount, RunResult, RunSpec, give_away
@@ -59,6 +60,41 @@ class Workplace:
             log_path=log_path,
             name=name,
         )
+
+
+@dataclass(frozen=True)
+class Task:
+    """One of our scripts, to be run by the platform's Python in a workplace; strangers' code stands behind it.
+
+    `wheels` is a directory of the mirror that it may read. Where Python is missing, `setting` is to be corrected.
+    """
+
+    script: str
+    python: str
+    limits: settings.Container
+    log_path: Path
+    name: str
+    network: bool = False
+    wheels: Path | None = None
+    setting: str = "pre_command"
+
+
+class Quarters(Protocol):
+    """What is prepared for strangers' code of one platform."""
+
+    @property
+    def id(self) -> str:
+        """Changes when what runs there may do so differently."""
+
+    @property
+    def source(self) -> str:
+        """Where they come from, for people."""
+
+    def workplace(self, root: Path, *, keep_out: bool = True) -> Workplace:
+        """Directories for one run; `root` is removed at its end, but for its `out` where that is kept."""
+
+    def run(self, place: Workplace, task: Task) -> RunResult:
+        """Run to the end, or to a limit; EngineError or BuilderError where it cannot begin."""
 
 
 def read_untrusted(path: Path, limit: int) -> bytes:

@@ -17,9 +17,8 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
 
-from pipmirror_lib import builder, builds, resolve
+from pipmirror_lib import builds, resolve
 from pipmirror_lib.candidates import Candidate
-from pipmirror_lib.engine import Engine
 from pipmirror_lib.errors import BuilderError, BuildError, EngineError, MirrorError, ResolutionError, WheelError
 from pipmirror_lib.index import Index, IndexSource
 from pipmirror_lib.kept import KeptBuilds
@@ -33,6 +32,7 @@ from pipmirror_lib.sdists import read_build_system
 from pipmirror_lib.settings import Mirror
 from pipmirror_lib.sources import FetchedReference, slug
 from pipmirror_lib.wheels import Metadata, WheelName, check_record, checked_metadata, parse_name, sha256_of
+from pipmirror_lib.workplace import Quarters
 from pipmirror_lib.world import Question
 
 # What a backend asks for on the way may ask for more in turn; a backend that never stops asking is stopped.
@@ -70,14 +70,13 @@ class Workshop:
     mirror: Mirror
     directory: PlatformDirectory
     profile: TargetProfile
-    image: Callable[[], builder.BuilderImage]
+    quarters: Callable[[], Quarters]
     index: Index
-    engine: Callable[[], Engine]
     progress: Callable[[str], None]
     _built: dict[str, Built] = field(default_factory=dict)
     _failed: dict[str, BuildError] = field(default_factory=dict)
     _underway: list[str] = field(default_factory=list)
-    _no_image: EngineError | BuilderError | None = None
+    _no_quarters: EngineError | BuilderError | None = None
 
     def metadata(self, candidate: Candidate) -> Metadata:
         """What the built wheel requires; WheelError where it does not build, so that another version may serve."""
@@ -184,16 +183,14 @@ class Workshop:
     def _run(self, sources: Sources, request: builds.BuildRequest, workdir: Path, log: Path) -> Path | list[str]:
         """The container's outcome; where there can be no container, those who need none go on."""
         try:
-            if self._no_image:
-                raise self._no_image
+            if self._no_quarters:
+                raise self._no_quarters
             try:
-                image = self.image()
+                quarters = self.quarters()
             except (EngineError, BuilderError) as error:
-                self._no_image = error  # making it takes minutes, and the next build would fare no better
+                self._no_quarters = error  # making it takes minutes, and the next build would fare no better
                 raise
-            return builds.build(
-                self.engine(), image, self.profile, request, self.mirror.container, workdir=workdir, log_path=log
-            )
+            return builds.build(quarters, self.profile, request, self.mirror.container, workdir=workdir, log_path=log)
         except (EngineError, BuilderError) as error:
             raise BuildError(f"{sources}: cannot be built: {error}") from error
 

@@ -23,6 +23,7 @@ from packaging.version import Version
 from pipmirror_lib import builder, builds, images, proof, sdists
 from pipmirror_lib.builder import BuilderImage
 from pipmirror_lib.builds import BuildRequest
+from pipmirror_lib.containers import Containers
 from pipmirror_lib.engine import LABEL, Engine, Mount, RunSpec
 from pipmirror_lib.errors import BuilderError, BuildError, EngineError, ImageError, VerifyError
 from pipmirror_lib.profile import TargetProfile
@@ -78,7 +79,7 @@ def image(engine: Engine, bookworm: Platform, place: Path) -> Iterator[BuilderIm
 
 @pytest.fixture(scope="module")
 def profile(engine: Engine, bookworm: Platform, image: BuilderImage, place: Path) -> TargetProfile:
-    return builder.profile(engine, image, bookworm, LIMITS, workdir=place)
+    return builder.profile(Containers(engine, image, bookworm), bookworm, LIMITS, workdir=place)
 
 
 @pytest.fixture(autouse=True)
@@ -321,7 +322,7 @@ def test_profile_of_other_suites(engine: Engine, suite: str, tmp_path: Path) -> 
     target = platform(suite, "apt-get update && apt-get -y install --no-install-recommends python3-pip")
     try:
         made = builder.prepare(engine, target, LIMITS, workdir=tmp_path, rebuild_after=0, progress=ignore)
-        check_profile(suite, builder.profile(engine, made, target, LIMITS, workdir=tmp_path), made)
+        check_profile(suite, builder.profile(Containers(engine, made, target), target, LIMITS, workdir=tmp_path), made)
         assert "no virtual environment" not in (tmp_path / "profile.log").read_text()
     finally:
         remove_images(engine, target.name)
@@ -353,7 +354,7 @@ def test_no_pip_says_so(engine: Engine, image: BuilderImage, bookworm: Platform,
     broken = dataclasses.replace(image, id=made)
     try:
         with pytest.raises(BuilderError, match="no pip: add it through pre_command"):
-            builder.profile(engine, broken, bookworm, LIMITS, workdir=tmp_path)
+            builder.profile(Containers(engine, broken, bookworm), bookworm, LIMITS, workdir=tmp_path)
     finally:
         engine.remove_image(made)
 
@@ -361,7 +362,7 @@ def test_no_pip_says_so(engine: Engine, image: BuilderImage, bookworm: Platform,
 def test_no_interpreter_says_so(engine: Engine, image: BuilderImage, bookworm: Platform, tmp_path: Path) -> None:
     other = dataclasses.replace(bookworm, python="python3.99")
     with pytest.raises(BuilderError, match=r"the image has no python3\.99; install it in pre_command"):
-        builder.profile(engine, image, other, LIMITS, workdir=tmp_path)
+        builder.profile(Containers(engine, image, other), other, LIMITS, workdir=tmp_path)
 
 
 # --- builds ---------------------------------------------------------------------------------------
@@ -371,8 +372,7 @@ def test_no_interpreter_says_so(engine: Engine, image: BuilderImage, bookworm: P
 class Bench:
     """Builds of one test."""
 
-    engine: Engine
-    image: BuilderImage
+    quarters: Containers
     profile: TargetProfile
     root: Path
 
@@ -389,8 +389,7 @@ class Bench:
             "wheels": (),
         }
         return builds.build(
-            self.engine,
-            self.image,
+            self.quarters,
             self.profile,
             BuildRequest(**{**facts, **request}),
             limits,
@@ -404,8 +403,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench(engine: Engine, image: BuilderImage, profile: TargetProfile, tmp_path: Path) -> Bench:
-    return Bench(engine, image, profile, tmp_path)
+def bench(engine: Engine, image: BuilderImage, bookworm: Platform, profile: TargetProfile, tmp_path: Path) -> Bench:
+    return Bench(Containers(engine, image, bookworm), profile, tmp_path)
 
 
 def members(wheel: Path | list[str]) -> list[str]:
@@ -580,8 +579,7 @@ def wheels(tmp_path: Path) -> Path:
 def verify(engine: Engine, image: BuilderImage, bookworm: Platform, wheels: Path, tmp_path: Path) -> Any:
     def run(*requirements: str, **options: Any) -> proof.VerifyOutcome:
         return proof.verify(
-            engine,
-            image,
+            Containers(engine, image, bookworm),
             bookworm,
             wheels=wheels,
             requirements=requirements,

@@ -14,6 +14,7 @@ from pathlib import Path
 from packaging.version import Version
 from pipmirror_lib import builder
 from pipmirror_lib.builder import BuilderImage
+from pipmirror_lib.containers import Containers
 from pipmirror_lib.engine import Engine, Mount
 from pipmirror_lib.profile import TargetProfile
 from pipmirror_lib.settings import Container, Platform
@@ -45,7 +46,9 @@ class Target:
 
     @cached_property
     def profile(self) -> TargetProfile:
-        return builder.profile(self.engine, self.image, self.platform, LIMITS, workdir=self.workdir)
+        return builder.profile(
+            Containers(self.engine, self.image, self.platform), self.platform, LIMITS, workdir=self.workdir
+        )
 
     @property
     def current_pip(self) -> str:

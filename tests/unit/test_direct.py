@@ -58,7 +58,7 @@ class Container:
         self.project, self.version, self.more = "demo", "1.0", {"requires": ["dep"]}
         self._numbers = itertools.count()
 
-    def build(self, engine: Any, image: Any, profile: Any, request: BuildRequest, *_: Any, **to: Any) -> Path:
+    def build(self, quarters: Any, profile: Any, request: BuildRequest, *_: Any, **to: Any) -> Path:
         self.requests.append(request)
         out = to["workdir"] / "out"
         out.mkdir()

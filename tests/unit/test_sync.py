@@ -365,7 +365,7 @@ def built(monkeypatch: pytest.MonkeyPatch, server: LocalIndex, tmp_path: Path) -
     names: list[str] = []
     image = BuilderImage("sha256:0000", "sha256:1111", "recipe", "2999-01-01T00:00:00Z", "local", reused=True)
 
-    def build(engine: Any, image: Any, profile: Any, request: Any, *_: Any, workdir: Path, **__: Any) -> Path:
+    def build(quarters: Any, profile: Any, request: Any, *_: Any, workdir: Path, **__: Any) -> Path:
         names.append(request.sdist.name)
         (workdir / "out").mkdir()
         return make_wheel(workdir / "out", request.project, str(request.version), requires=["dep"])

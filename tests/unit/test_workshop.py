@@ -37,9 +37,7 @@ class Container:
     def wheel(request: BuildRequest, out: Path, **more: Any) -> Outcome:
         return make_wheel(out, request.project, request.version, **more)
 
-    def build(
-        self, engine: object, image: object, profile: object, request: BuildRequest, *_: Any, **to: Any
-    ) -> Outcome:
+    def build(self, quarters: object, profile: object, request: BuildRequest, *_: Any, **to: Any) -> Outcome:
         self.requests.append(request)
         out = to["workdir"] / "out"
         out.mkdir()
@@ -75,7 +73,7 @@ def workshop(tmp_path: Path, server: LocalIndex, container: Container) -> Iterat
         mirror = declare(tmp_path, server.url, **settings)
         index = Index(mirror.index, tmp_path / "downloads", tmp_path / "cache")
         opened.append(index)
-        return Workshop(mirror, equip(mirror), PROFILE, lambda: None, index, lambda: None, lambda text: None)  # type: ignore[arg-type, return-value]
+        return Workshop(mirror, equip(mirror), PROFILE, lambda: None, index, lambda text: None)  # type: ignore[arg-type, return-value]
 
     yield made
     for index in opened:
