@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pipmirror_lib import fetch, pages
+from pipmirror_lib import connections, fetch, pages
 from pipmirror_lib.errors import MirrorError, PackageIndexError
 from pipmirror_lib.fetch import Client, default_url
 from pipmirror_lib.settings import Index
@@ -29,7 +29,7 @@ SECRET = "hunter2"
 @pytest.fixture(autouse=True)
 def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
-        if name.lower().endswith("_proxy") or name in fetch._CA_VARIABLES:
+        if name.lower().endswith("_proxy") or name in connections.CA_VARIABLES:
             monkeypatch.delenv(name)
 
 
@@ -90,7 +90,7 @@ def test_the_final_address_of_a_redirect_is_told(index: LocalIndex) -> None:
 
 def test_redirects_in_a_circle_end(index: LocalIndex) -> None:
     index.fail = {"/simple/": Fault(302, times=None, headers={"Location": "/simple/demo/"})}
-    with pytest.raises(PackageIndexError, match="unreachable"):
+    with pytest.raises(PackageIndexError, match="sends us on and on"):
         page(client(index))
 
 
@@ -171,9 +171,10 @@ def test_credentials_stay_with_the_index(index: LocalIndex, tmp_path: Path, host
         ("https://index.invalid/simple/", "https://index.invalid@evil.invalid/files/x", False),
     ],
 )
-def test_whose_credentials_they_are(declared: str, asked: str, sent: bool) -> None:
+def test_whose_credentials_they_are(declared: str, asked: str, sent: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NETRC", os.devnull)
     asking = Client(Index(url=declared, username="me", password=SECRET))
-    assert (fetch._origin(asked) in asking._credentials) is sent
+    assert (asking._connections.keyring.of(asked) is not None) is sent
 
 
 @pytest.mark.parametrize("url", ["http://[x/y", "http://host:port/y", "http:///y", "http://"])
@@ -263,7 +264,7 @@ class Dripping:
 def test_a_server_that_never_ends_is_given_up(
     index: LocalIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head: str
 ) -> None:
-    monkeypatch.setattr(fetch, "LONGEST", 0)
+    monkeypatch.setattr(connections, "LONGEST", 0)
     with (
         Dripping(f"HTTP/1.1 200 OK\r\n{head}\r\n\r\n".encode(), b"x") as server,
         pytest.raises(PackageIndexError, match="does not end within 1 s"),

@@ -1,0 +1,139 @@
+"""An end to every conversation: a server that sends a byte now and then would never let a reader go.
+
+What the library's own timeouts bound is the silence between two bytes, in the handshake, the headers and the body.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+
+class Deadline:
+    """Hangs up when it is time, by handles of its own: whom a socket belongs to changes on the way."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._handles: list[socket.socket] = []
+        self._timer: threading.Timer | None = None
+        self.late = threading.Event()
+
+    def within(self, seconds: float) -> None:
+        """From now on; what is watched stays so."""
+        self._cancel()
+        self._timer = threading.Timer(seconds, self._hang_up)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def again(self, seconds: float) -> None:
+        """For another attempt, with a connection of its own."""
+        self.close()
+        self.late.clear()
+        self.within(seconds)
+
+    def watch(self, line: socket.socket) -> None:
+        handle = socket.socket(fileno=os.dup(line.fileno()))
+        with self._lock:
+            self._handles.append(handle)
+        if self.late.is_set():
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        self.late.set()
+        with self._lock:
+            for handle in self._handles:
+                with suppress(OSError):  # it has ended just now
+                    handle.shutdown(socket.SHUT_RDWR)
+
+    def _cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer.join()  # it may be hanging up right now, and would take the next attempt's connection
+
+    def close(self) -> None:
+        self._cancel()
+        with self._lock:
+            for handle in self._handles:
+                handle.close()
+            self._handles.clear()
+
+
+_current = threading.local()
+
+
+@contextmanager
+def deadline() -> Iterator[Deadline]:
+    """For every connection that this thread opens or uses while it lasts."""
+    _current.deadline = made = Deadline()
+    try:
+        yield made
+    finally:
+        _current.deadline = None
+        made.close()
+
+
+def _watch(line: socket.socket | None) -> None:
+    current: Deadline | None = getattr(_current, "deadline", None)
+    if current is not None and line is not None:
+        current.watch(line)
+
+
+class _Plain(HTTPConnection):
+    def _new_conn(self) -> socket.socket:
+        line = super()._new_conn()
+        _watch(line)
+        return line
+
+    def request(self, *arguments: Any, **options: Any) -> None:
+        _watch(self.sock)  # a connection that was kept
+        super().request(*arguments, **options)
+
+
+class _Secure(HTTPSConnection):
+    def _new_conn(self) -> socket.socket:
+        line = super()._new_conn()
+        _watch(line)
+        return line
+
+    def request(self, *arguments: Any, **options: Any) -> None:
+        _watch(self.sock)
+        super().request(*arguments, **options)
+
+
+class _PlainPool(HTTPConnectionPool):
+    ConnectionCls = _Plain
+
+
+class _SecurePool(HTTPSConnectionPool):
+    ConnectionCls = _Secure
+
+
+_POOLS = {"http": _PlainPool, "https": _SecurePool}
+
+
+class Adapter(HTTPAdapter):
+    """Connections that know the deadline of whoever uses them.
+
+    It follows and repeats nothing: the library would read what it skips to the end, and there may be none.
+    """
+
+    def __init__(self, connections: int) -> None:
+        super().__init__(pool_connections=connections, pool_maxsize=connections, max_retries=0)
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        super().init_poolmanager(*arguments, **options)
+        self.poolmanager.pool_classes_by_scheme = dict(_POOLS)
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **options)
+        if not proxy.lower().startswith("socks"):  # whose pools are of another kind
+            manager.pool_classes_by_scheme = dict(_POOLS)
+        return manager
