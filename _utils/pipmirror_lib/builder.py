@@ -203,10 +203,10 @@ def profile(
         place.put("profile.py", inside.source("profile"))
         task = Task("profile.py", platform.python, limits, log_path, f"profile-{platform.name}")
         result = quarters.run(place, task)
-    if result.exit_code or result.timed_out:
-        raise BuilderError(
-            f"{platform.name}: no profile of {platform.python}: {reason(result.log)}; its log is {log_path}"
-        )
+    if result.exit_code or result.timed_out or result.excess:
+        exceeded = result.exceeded(limits)
+        why = f"asking it {exceeded}" if exceeded else reason(result.log)
+        raise BuilderError(f"{platform.name}: no profile of {platform.python}: {why}; its log is {log_path}")
     try:
         data = json.loads(result.log.split(_BEGIN, 1)[1].split(_END, 1)[0])
         data.update(image=quarters.id, image_source=quarters.source, made=_iso(datetime.now(timezone.utc)))

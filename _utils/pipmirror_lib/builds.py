@@ -47,6 +47,22 @@ _HINTS = (
         "install git through pre_command, which the project asks for its version",
     ),
     (
+        r"File too large|File size limit exceeded",
+        "a file of it grew beyond container:disk",
+    ),
+    (
+        r"Killed signal terminated program|MemoryError|Cannot allocate memory|[Oo]ut of memory",
+        "it may need more than container:memory",
+    ),
+    (
+        r"Resource temporarily unavailable|can't start new thread|[Cc]an(no|')t fork",
+        "it may need more than container:pids",
+    ),
+    (
+        r"No space left on device",
+        "it is out of disk space, or of shared memory",
+    ),
+    (
         r"Name or service not known|name resolution|Network is unreachable",
         "if it must download, name the project in container:build_network",
     ),
@@ -88,7 +104,7 @@ def build(
     what = f"{request.project} {request.version}"
     while True:
         result, out = _run_build(quarters, profile, request, limits, workdir=workdir, log_path=log_path)
-        if not request.have_requires and not result.timed_out and os.path.lexists(out / "requires.json"):
+        if not request.have_requires and not result.exceeded(limits) and os.path.lexists(out / "requires.json"):
             # Even where the build went on and failed: a version too old may well be the reason.
             unmet = _unmet(read_requires(out / "requires.json", what), request, profile)
             if unmet:
@@ -97,7 +113,7 @@ def build(
             break
         # It asked for what does not apply here, or by a name that only the host could tell to be there.
         request = dataclasses.replace(request, have_requires=True)
-    if result.exit_code or result.timed_out or result.oom_killed:
+    if result.exit_code or result.exceeded(limits):
         raise BuildError(f"{what}: the build {_build_end(result, limits)}; its log is {log_path}")
     return _only_wheel(out, what, log_path)
 
@@ -225,9 +241,7 @@ def _only_wheel(out: Path, what: str, log_path: Path) -> Path:
 
 
 def _build_end(result: RunResult, limits: settings.Container) -> str:
-    if result.timed_out:
-        return f"did not end within {limits.timeout} seconds (container:timeout)"
-    if result.oom_killed:
-        return f"ran out of memory at {limits.memory >> 20} MiB (container:memory)"
+    if exceeded := result.exceeded(limits):
+        return exceeded
     hint = next((hint for pattern, hint in _HINTS if re.search(pattern, result.log)), "")
     return f"failed with exit code {result.exit_code}: {reason(result.log)}" + (f"; {hint}" if hint else "")

@@ -52,9 +52,10 @@ class Index:
 
 @dataclass(frozen=True)
 class Container:
-    """Limits of the containers that run strangers' code (memory in bytes, timeout in seconds)."""
+    """Limits of the containers that run strangers' code (memory and disk in bytes, timeout in seconds)."""
 
     memory: int = 4 << 30
+    disk: int = 10 << 30
     pids: int = 1024
     cpus: float = 2.0
     timeout: int = 3600

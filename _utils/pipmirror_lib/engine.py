@@ -12,22 +12,32 @@ import contextlib
 import os
 import re
 import socket
-import threading
-import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from pipmirror_lib import settings
 from pipmirror_lib.engine_faults import docker_errors, json_lines, raise_reported, translated, unreachable
 from pipmirror_lib.errors import EngineError, ImageError
-from pipmirror_lib.logs import Log
+from pipmirror_lib.running import Mount, Running, RunResult, RunSpec
 
 if TYPE_CHECKING:
     from docker import DockerClient
+
+__all__ = [
+    "LABEL",
+    "NOBODY",
+    "Engine",
+    "ImageInfo",
+    "Mount",
+    "RunResult",
+    "RunSpec",
+    "Running",
+    "give_away",
+    "oci_platform",
+]
 
 LABEL = "org.pipmirror"
 OWNER_LABEL = f"{LABEL}.owner"
@@ -66,50 +76,6 @@ class ImageInfo:
     created: datetime
     architecture: str
     size: int = 0
-
-
-@dataclass(frozen=True)
-class Mount:
-    """A directory or file of the host, seen from inside."""
-
-    source: Path
-    target: str
-    read_only: bool = True
-
-
-@dataclass(frozen=True)
-class RunSpec:
-    """One run of one command (an argument vector, never a shell line).
-
-    `scratch` is a directory on disk for HOME and TMPDIR of a hardened run: a tmpfs would be mounted noexec,
-    and configure scripts have to run what they compile. `groups` lets it read what only a group may read.
-    """
-
-    image: str
-    command: tuple[str, ...]
-    mounts: tuple[Mount, ...] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
-    network: bool = False
-    user: str = ""
-    working_dir: str = ""
-    hardened: bool = True
-    limits: settings.Container = field(default_factory=settings.Container)
-    platform: str = ""
-    scratch: Path | None = None
-    groups: tuple[int, ...] = ()
-    log_path: Path | None = None
-    name: str = "run"
-    labels: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """How a run ended; `log` is what the log file holds."""
-
-    exit_code: int
-    log: str
-    timed_out: bool
-    oom_killed: bool
 
 
 class Engine:
@@ -283,6 +249,11 @@ class Engine:
                 pids_limit=spec.limits.pids,
                 nano_cpus=int(min(spec.limits.cpus, self._processors()) * 1_000_000_000),
                 group_add=[str(group) for group in spec.groups],
+                # A file beyond this fails at once; the sum of all is watched. A core would go where the machine says.
+                ulimits=[
+                    types.Ulimit(name=name, soft=n, hard=n) for name, n in (("fsize", spec.limits.disk), ("core", 0))
+                ],
+                ipc_mode="private",
             )
         return dict(self._api.create_host_config(**options))
 
@@ -302,57 +273,6 @@ class Engine:
                 # 409: somebody else is removing it already.
                 if error.status_code != 409:
                     raise
-
-
-class Running:
-    """One container between its creation and its removal; made by `Engine.container`."""
-
-    def __init__(self, api: Any, name: str, spec: RunSpec) -> None:
-        self._api = api
-        self._name = name
-        self._spec = spec
-
-    def finish(self) -> RunResult:
-        """Start it, copy its output into the log as it comes, and wait for its end."""
-        with Log(self._spec.log_path) as log:
-            with translated(f"start {self._spec.command[0]} in {self._spec.image}"):
-                # Attached before the start, or the first lines are lost.
-                stream = self._api.attach(self._name, stream=True, logs=False)
-                copier = threading.Thread(target=_copy, args=(stream, log), daemon=True)
-                copier.start()
-                self._api.start(self._name)
-            with translated(f"wait for {self._spec.command[0]} in {self._spec.image}"):
-                timed_out = self._wait()
-            copier.join(timeout=30)
-            with translated("inspect a container"):
-                state = self._api.inspect_container(self._name)["State"]
-        return RunResult(int(state["ExitCode"]), log.text, timed_out, bool(state.get("OOMKilled")))
-
-    def commit(self, repository: str, tag: str, labels: Mapping[str, str]) -> str:
-        """Keep the file system as an image; its id."""
-        with translated(f"commit {repository}:{tag}"):
-            # Whoever starts the image by hand wants a shell, not our command once more.
-            changes, conf = ['CMD ["/bin/sh"]'], {"Labels": dict(labels)}
-            row = self._api.commit(self._name, repository, tag, changes=changes, conf=conf)
-        return str(row["Id"])
-
-    def _wait(self) -> bool:
-        import requests
-
-        limit = self._spec.limits.timeout
-        end = time.monotonic() + limit
-        while (left := end - time.monotonic()) > 0:
-            try:
-                self._api.wait(self._name, timeout=left)
-            except (requests.ReadTimeout, requests.ConnectionError):
-                # The SDK reports its own time limit as either; a dead engine answers no inspection.
-                self._api.inspect_container(self._name)
-            else:
-                return False
-        with contextlib.suppress(docker_errors().APIError):
-            self._api.kill(self._name)
-        self._api.wait(self._name, timeout=60)
-        return True
 
 
 def oci_platform(architecture: str) -> str:
@@ -397,14 +317,6 @@ def _mounts(spec: RunSpec) -> tuple[Mount, ...]:
             give_away(inner)
         return (*spec.mounts, Mount(spec.scratch, SCRATCH, read_only=False))
     return spec.mounts
-
-
-def _copy(stream: Any, log: Log) -> None:
-    # The engine closes the stream when the container goes; whatever else happens must not hide the run's end.
-    with contextlib.suppress(Exception):
-        for data in stream:
-            log.write(data)
-        stream.close()
 
 
 def _info(row: Mapping[str, Any]) -> ImageInfo:

@@ -73,7 +73,7 @@ def verify(
             setting="verify_command",
         )
         result = quarters.run(place, task)
-        if result.exit_code or result.timed_out:
+        if result.exit_code or result.timed_out or result.excess:
             raise VerifyError(_verify_failure(platform, requirements, result, limits, log_path))
         return _outcome(place.out / "result.json", set(projects), time.monotonic() - start, log_path)
 
@@ -95,10 +95,8 @@ def _verify_failure(
     # The first error names the requirement; the ones after it comment.
     errors = (line for line in result.log.splitlines() if line.startswith("ERROR:"))
     why = short(next(errors, "") or reason(result.log))
-    if result.timed_out:
-        why = f"no end within {limits.timeout} seconds (container:timeout)"
-    elif result.oom_killed:
-        why = f"out of memory at {limits.memory >> 20} MiB (container:memory)"
+    if exceeded := result.exceeded(limits):
+        why = f"the install {exceeded}"
     wanted = short(", ".join(requirements))
     return f"{platform.name}: {wanted} does not install without network: {why}; pip's log is {log_path}"
 

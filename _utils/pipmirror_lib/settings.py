@@ -347,6 +347,7 @@ def _container(read: Fields) -> Container:
     default = Container()
     return Container(
         memory=read.size("memory", default.memory, least=16 << 20),
+        disk=read.size("disk", default.disk, least=16 << 20),
         pids=read.whole("pids", default.pids),
         cpus=read.number("cpus", default.cpus, least=0.01, most=4096),
         timeout=read.whole("timeout", default.timeout),

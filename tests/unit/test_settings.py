@@ -120,11 +120,11 @@ def test_a_value_is_read(given: dict[str, Any], read: tuple[str, Any]) -> None:
 
 def test_grouped_values_are_read() -> None:
     mirror = one(
-        container={"memory": "512m", "cpus": 1, "build_network": ["Maturin"]},
+        container={"memory": "512m", "disk": "20g", "cpus": 1, "build_network": ["Maturin"]},
         files={"user": "www-data", "group": 33, "file_mode": "0640", "dir_mode": 750},
         index={"url": "https://index.internal/simple", "extra_urls": ["http://other.internal/simple"], "retries": 0},
     )
-    assert (mirror.container.memory, mirror.container.cpus) == (512 << 20, 1.0)
+    assert (mirror.container.memory, mirror.container.disk, mirror.container.cpus) == (512 << 20, 20 << 30, 1.0)
     assert mirror.container.build_network == ("maturin",)
     assert mirror.files == settings.Files("www-data", "33", 0o640, 0o750)
     assert mirror.index.extra_urls == ("http://other.internal/simple",)
@@ -271,6 +271,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"container": {"memory": "plenty"}}, "must be a size"),
     ({"container": {"cpus": 0}}, "a number from 0.01"),
     ({"container": {"memory": 0}}, "at least 16m"),
+    ({"container": {"disk": "1k"}}, "at least 16m"),
     ({"index": {"url": "http://host:abc/"}}, "pipmirror:index:url: must be a URL"),
     ({"index": {"url": "http://[::1"}}, "pipmirror:index:url: must be a URL"),
     ({"index": {"url": "http://a..b/"}}, "pipmirror:index:url: must be a URL"),

@@ -1,0 +1,144 @@
+"""How much of this machine's disk a run of strangers' code takes, and when that is too much.
+
+What is measured here is hostile and changes meanwhile: never through a link, never longer than a bounded time.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+# Of each file system; a small one keeps a part of it.
+_FREE, _FREE_PART = 512 << 20, 50
+# Real trees have a few kilobytes a file; one with millions of empty files takes inodes and hours instead of bytes.
+_BYTES_A_FILE = 16 << 10
+# A level costs a descriptor while it is measured.
+_DEPTH = 128
+_OPEN = 1_000_000
+_SETTING = "container:disk"
+
+
+class TooMuch(Exception):
+    """In words that follow `the build`."""
+
+
+class _Tally:
+    """What was found until now; TooMuch as soon as it is."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._files = max(limit // _BYTES_A_FILE, 10_000)
+        self._bytes = self._entries = 0
+        self._seen: set[tuple[int, int]] = set()
+
+    def entry(self) -> None:
+        self._entries += 1
+        if self._entries > self._files:
+            raise TooMuch(f"made more than {self._files} files ({_SETTING})")
+
+    def add(self, found: os.stat_result) -> None:
+        """Count the blocks of a file, once for all of its names: a sparse file takes no more than it holds."""
+        if found.st_nlink != 1 and not stat.S_ISDIR(found.st_mode):
+            key = (found.st_dev, found.st_ino)
+            if key in self._seen:
+                return
+            self._seen.add(key)
+        self._bytes += getattr(found, "st_blocks", -(-found.st_size // 512)) * 512
+        if self._bytes > self._limit:
+            raise TooMuch(f"wrote more than {self._limit >> 20} MiB ({_SETTING})")
+
+
+def check(directories: Iterable[Path], limit: int, pid: int = 0) -> None:
+    """Measure what lies in the directories, and what the container of that process (0: none) holds without a name."""
+    tally = _Tally(limit)
+    devices = set()
+    for directory in directories:
+        with suppress(FileNotFoundError):
+            devices.add(directory.stat().st_dev)
+            _walk(directory, tally)
+    if pid:
+        _held(pid, devices, tally)
+
+
+def check_free(directories: Iterable[Path]) -> None:
+    """TooMuch where a file system is so full that the machine itself may soon fail; it costs next to nothing."""
+    for directory in directories:
+        free = os.statvfs(directory)
+        size, left = free.f_blocks * free.f_frsize, free.f_bavail * free.f_frsize
+        if left < min(_FREE, size // _FREE_PART) or 0 < free.f_favail < free.f_files // 1000:
+            raise TooMuch(
+                f"was stopped, because the file system of {directory} has only {left >> 20} MiB "
+                f"and {free.f_favail} inodes left; make room there"
+            )
+
+
+def _walk(top: Path, tally: _Tally) -> None:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+    levels: list[tuple[int, list[str]]] = []
+    try:
+        levels.append(_level(os.open(top, flags), tally))
+        while levels:
+            descriptor, folders = levels[-1]
+            if not folders:
+                os.close(descriptor)
+                levels.pop()
+            elif len(levels) >= _DEPTH:
+                raise TooMuch(f"nested directories more than {_DEPTH} deep ({_SETTING})")
+            else:
+                # Gone, a link by now, or closed to us where we are not root: the limit on what is free still holds.
+                with suppress(OSError):
+                    levels.append(_level(os.open(folders.pop(), flags, dir_fd=descriptor), tally))
+    finally:
+        for descriptor, _ in levels:
+            os.close(descriptor)
+
+
+def _level(descriptor: int, tally: _Tally) -> tuple[int, list[str]]:
+    """(the descriptor, the names of the directories in it), after its entries were counted."""
+    folders = []
+    try:
+        with os.scandir(descriptor) as entries:
+            for entry in entries:
+                tally.entry()
+                with suppress(FileNotFoundError):
+                    found = entry.stat(follow_symlinks=False)
+                    tally.add(found)
+                    if stat.S_ISDIR(found.st_mode):
+                        folders.append(entry.name)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor, folders
+
+
+def _held(pid: int, devices: set[int], tally: _Tally) -> None:
+    """Files that were removed while they are open or mapped: no directory shows them."""
+    looked = 0
+    for process in _processes(pid):
+        for kind in ("fd", "map_files"):
+            with suppress(OSError), os.scandir(f"/proc/{process}/{kind}") as entries:
+                for entry in entries:
+                    looked += 1
+                    if looked > _OPEN:
+                        raise TooMuch(f"held more than {_OPEN} files open ({_SETTING})")
+                    with suppress(OSError):
+                        found = os.stat(entry.path)
+                        if stat.S_ISREG(found.st_mode) and not found.st_nlink and found.st_dev in devices:
+                            tally.add(found)
+
+
+def _processes(pid: int) -> list[str]:
+    """All processes of the container whose first one is `pid`."""
+    try:
+        space = os.readlink(f"/proc/{pid}/ns/pid")
+    except OSError:
+        return []  # it has ended
+    found = []
+    for name in os.listdir("/proc"):
+        with suppress(OSError):
+            if name.isdecimal() and os.readlink(f"/proc/{name}/ns/pid") == space:
+                found.append(name)
+    return found
