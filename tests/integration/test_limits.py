@@ -153,7 +153,8 @@ def test_a_build_that_hangs(bench: Bench, tmp_path: Path) -> None:
 
 
 def test_a_flood_of_output(bench: Bench, tmp_path: Path) -> None:
-    code = "import os\nfor _ in range(40): os.write(1, b'x' * (1 << 20))\nprint('\\nlast words', flush=True)\nos._exit(1)\n"
+    code = "import os\nfor _ in range(40): os.write(1, b'x' * (1 << 20))\n"
+    code += "print('\\nlast words', flush=True)\nos._exit(1)\n"
     with pytest.raises(BuildError, match="exit code 1: last words"):
         bench.build(make_sdist(tmp_path, intree_backend=True, on_build=code))
     assert (tmp_path / "build.log").stat().st_size < 6_000_000
