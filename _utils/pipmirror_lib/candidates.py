@@ -6,13 +6,13 @@ https://packaging.python.org/en/latest/specifications/version-specifiers/
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from itertools import count, groupby, islice
-from operator import attrgetter, itemgetter
+from itertools import chain, count, islice
+from operator import itemgetter
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, overload
 
 from packaging.specifiers import SpecifierSet
 from packaging.utils import BuildTag, NormalizedName, canonicalize_name
@@ -107,11 +107,59 @@ def named(filename: str, project: NormalizedName) -> tuple[Version, WheelName | 
     return None
 
 
-class NewestFirst(list[Candidate]):
-    """A project's files by version; those of a page are sorted once for all platforms that look at it."""
+class NewestFirst(Sequence[Candidate]):
+    """A project's files by version, the newest first; those of a page are sorted once for all platforms.
 
-    def __init__(self, files: Iterable[Candidate]) -> None:
-        super().__init__(sorted(files, key=attrgetter("version"), reverse=True))
+    Pages have thousands of files and a decision looks at a few, so a file is read when its version is looked at.
+    """
+
+    def __init__(self, versions: Iterable[Version], read: Callable[[Version], Sequence[Candidate]]) -> None:
+        """`read` gives the files of one of the versions, in the order of their source."""
+        self.versions = sorted(versions, reverse=True)
+        self._read = read
+        self._releases: dict[Version, Sequence[Candidate] | None] = dict.fromkeys(self.versions)
+
+    @classmethod
+    def of(cls, files: Iterable[Candidate]) -> NewestFirst:
+        releases: dict[Version, list[Candidate]] = {}
+        for candidate in files:
+            releases.setdefault(candidate.version, []).append(candidate)
+        return cls(releases, releases.__getitem__)
+
+    def release(self, version: Version) -> Sequence[Candidate]:
+        """The files of one version."""
+        if version not in self._releases:
+            return ()
+        found = self._releases[version]
+        if found is None:  # platforms that look at the same moment read equal files
+            found = self._releases[version] = self._read(version)
+        return found
+
+    def changed(self, change: Callable[[Candidate], Candidate | None], more: Iterable[Candidate] = ()) -> NewestFirst:
+        """As one platform sees them: each as `change` makes it (None leaves it out), `more` behind the others."""
+        own = NewestFirst.of(more)
+
+        def read(version: Version) -> Sequence[Candidate]:
+            seen = [found for candidate in self.release(version) if (found := change(candidate))]
+            return [*seen, *own.release(version)]
+
+        return NewestFirst([*self.versions, *(v for v in own.versions if v not in self._releases)], read)
+
+    def __iter__(self) -> Iterator[Candidate]:
+        return chain.from_iterable(map(self.release, self.versions))
+
+    def __bool__(self) -> bool:
+        return any(True for _ in self)
+
+    def __len__(self) -> int:
+        return sum(len(self.release(version)) for version in self.versions)
+
+    @overload
+    def __getitem__(self, index: int) -> Candidate: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Candidate]: ...
+    def __getitem__(self, index: int | slice) -> Candidate | Sequence[Candidate]:
+        return list(self)[index]
 
 
 class Shelf:
@@ -121,7 +169,8 @@ class Shelf:
     """
 
     def __init__(self, files: Sequence[Candidate], profile: TargetProfile, *, binary: bool = True) -> None:
-        self._files, self._profile, self._binary = files, profile, binary
+        self._files = files if isinstance(files, NewestFirst) else NewestFirst.of(files)
+        self._profile, self._binary = profile, binary
         self._kept: list[Candidate] = []
         self._coming = self._releases()
 
@@ -150,9 +199,8 @@ class Shelf:
 
         Of files that are equally good (`py3-none-any` beside `py2.py3-none-any`) the last one of the source.
         """
-        files = self._files if isinstance(self._files, NewestFirst) else NewestFirst(self._files)
-        for _, release in groupby(files, key=attrgetter("version")):
-            yield from self._ranked(list(release))[:1]
+        for version in self._files.versions:
+            yield from self._ranked(self._files.release(version))[:1]
 
     def _ranked(self, release: Sequence[Candidate]) -> list[Candidate]:
         judged = [(candidate, *self._judge(candidate)) for candidate in reversed(release)]
@@ -163,7 +211,7 @@ class Shelf:
 
     def of(self, version: Version) -> list[Candidate]:
         """Every file of one version that fits, best first."""
-        return self._ranked([candidate for candidate in self._files if candidate.version == version])
+        return self._ranked(self._files.release(version))
 
     def __iter__(self) -> Iterator[Candidate]:
         for number in count():

@@ -22,11 +22,12 @@ from urllib3.exceptions import HTTPError
 from pipmirror_lib import credentials
 from pipmirror_lib.answers import Answer
 from pipmirror_lib.credentials import Keyring, Pair
-from pipmirror_lib.deadlines import Adapter, Deadline, deadline
+from pipmirror_lib.deadlines import Deadline, deadline
 from pipmirror_lib.errors import PackageIndexError
 from pipmirror_lib.logs import short
 from pipmirror_lib.pages import bare
 from pipmirror_lib.settings import Index
+from pipmirror_lib.trust import Adapter
 
 # Bytes a second below which, and seconds after which, we give up.
 SLOWEST, LONGEST = 64 << 10, 7200

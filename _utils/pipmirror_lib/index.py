@@ -24,6 +24,8 @@ from pipmirror_lib.candidates import Candidate, NewestFirst
 from pipmirror_lib.errors import MirrorError, PipmirrorError, WheelError
 from pipmirror_lib.fetch import CONNECTIONS, Client
 from pipmirror_lib.mirror import discard
+from pipmirror_lib.parts import canonical, requirement
+from pipmirror_lib.profile import TargetProfile
 from pipmirror_lib.ranges import RemoteFile
 from pipmirror_lib.references import DirectReference
 from pipmirror_lib.sdists import read_pkg_info
@@ -69,7 +71,7 @@ class Index:
         self._downloads, self._cache, self._known = downloads, cache, dict(known or {})
         self._progress = progress
         self._lock = threading.Lock()
-        self._pages: dict[NormalizedName, Future[list[Candidate]]] = {}
+        self._pages: dict[NormalizedName, Future[NewestFirst]] = {}
         self._files: dict[str, Future[Fetched]] = {}
         self._metadata: dict[str, Future[Metadata]] = {}
         self._done: dict[str, Future[Any]] = {}
@@ -96,26 +98,26 @@ class Index:
                 futures[key] = pool.submit(work)
             return futures[key]
 
-    def page(self, project: NormalizedName) -> Future[list[Candidate]]:
+    def page(self, project: NormalizedName) -> Future[NewestFirst]:
         """The files of a project, from the first index that has it.
 
         A project that the first index has never comes from a later one: a stranger could register the name there.
         """
         return self._once(self._pool, self._pages, project, lambda: self._page(project))
 
-    def asked(self, project: NormalizedName) -> list[Candidate] | None:
+    def asked(self, project: NormalizedName) -> NewestFirst | None:
         """The files of a project whose page this run has asked for; None where it has not, or got no answer."""
         with self._lock:
             page = self._pages.get(project)
         return page.result() if page and page.exception() is None else None
 
-    def _page(self, project: NormalizedName) -> list[Candidate]:
+    def _page(self, project: NormalizedName) -> NewestFirst:
         for base in self._client.urls:
             answer = self._client.page(f"{base}{project}/", pages.ACCEPT)
             if answer is not None:
                 content, content_type, url = answer
-                return NewestFirst(pages.candidates(content, content_type, url, project))
-        return []
+                return pages.candidates(content, content_type, url, project)
+        return NewestFirst.of(())
 
     def file(self, candidate: Candidate) -> Future[Fetched]:
         """The file itself, hashed while it streams, or linked from where it lies already."""
@@ -252,11 +254,23 @@ class Index:
             raise WheelError(f"{candidate.filename}: .metadata does not have the sha256 that its page says")
         return _belonging(parse_metadata(content), candidate)
 
-    def prefetch(self, projects: Iterable[NormalizedName], candidates: Iterable[Candidate]) -> None:
+    def prefetch(
+        self,
+        projects: Iterable[NormalizedName],
+        candidates: Iterable[Candidate],
+        wanted: Callable[[Metadata], Iterable[NormalizedName]] = lambda metadata: (),
+    ) -> None:
+        """Begin to fetch pages and metadata, and the pages of what the metadata tells to be `wanted` as it comes."""
+
+        def go_on(future: Future[Metadata]) -> None:
+            # A run that has ended takes no more work, and a fault is told to whoever asks for the metadata.
+            with suppress(RuntimeError, PipmirrorError, ValueError):
+                self.prefetch(wanted(future.result()), ())
+
         for project in projects:
             self.page(project)
         for candidate in candidates:
-            self.metadata(candidate, likely=True)
+            self.metadata(candidate, likely=True).add_done_callback(go_on)
 
 
 def _belonging(metadata: Metadata, candidate: Candidate) -> Metadata:
@@ -308,8 +322,10 @@ class IndexSource:
         upgrade: bool = False,
         build: Callable[[Candidate], Metadata] | None = None,
         made: Mapping[Candidate, Metadata] | None = None,
+        profile: TargetProfile | None = None,
     ) -> None:
         self._index = index
+        self._profile = profile
         self._present = present
         self._present_metadata = present_metadata
         self._newest = datetime.now(timezone.utc) - timedelta(seconds=min_age) if min_age else None
@@ -321,15 +337,19 @@ class IndexSource:
     def files(self, project: NormalizedName) -> Sequence[Candidate]:
         offered = self._index.page(project).result()
         if self._newest is not None:
-            offered = [c for c in offered if self._old_enough(c)]
+            offered = offered.changed(lambda candidate: candidate if self._old_enough(candidate) else None)
         present = {c.filename: c for c in self._present.get(project, ())}
         if not offered or not present:
             return offered or list(present.values())
-        merged = [self._same(present.get(candidate.filename), candidate, self._upgrade) for candidate in offered]
-        names = {candidate.filename for candidate in offered}
-        sources = {c.sha256 or c.filename for c in offered if c.is_sdist}
-        extra = [c for c in present.values() if c.filename not in names]
-        return merged + [c for c in extra if not self._upgrade or sources & set(c.source)]
+        extra = [c for c in present.values() if self._is_extra(c, offered.release(c.version))]
+        return offered.changed(lambda c: self._same(present.get(c.filename), c, self._upgrade), extra)
+
+    def _is_extra(self, present: Candidate, offered: Sequence[Candidate]) -> bool:
+        """Whether a wheel that the index lacks still serves; `offered` are its files of that version."""
+        if any(candidate.filename == present.filename for candidate in offered):
+            return False
+        sources = {candidate.sha256 or candidate.filename for candidate in offered if candidate.is_sdist}
+        return not self._upgrade or bool(sources & set(present.source))
 
     def withheld(self, project: NormalizedName) -> str:
         young = [c for c in self._index.page(project).result() if not self._old_enough(c)]
@@ -371,4 +391,9 @@ class IndexSource:
             return Metadata(name=candidate.project, version=str(candidate.version))
 
     def prefetch(self, projects: Iterable[NormalizedName], candidates: Iterable[Candidate]) -> None:
-        self._index.prefetch(projects, [c for c in candidates if c.path is None and c not in self._made])
+        self._index.prefetch(projects, [c for c in candidates if c.path is None and c not in self._made], self._wanted)
+
+    def _wanted(self, metadata: Metadata) -> list[NormalizedName]:
+        """What it requires without any extra, as far as can be said: a guess of what is asked next."""
+        applies = self._profile.applies if self._profile else lambda marker: False
+        return [canonical(requirement(text).name) for text, marker in metadata.conditions if applies(marker)]

@@ -51,7 +51,14 @@ def make(
     index cannot be asked; without `build`, no container is started and `undecided` says what that left open.
     """
     source = IndexSource(
-        index, present.by_project, present.metadata, min_age=mirror.min_age, upgrade=upgrade, build=build, made=made
+        index,
+        present.by_project,
+        present.metadata,
+        min_age=mirror.min_age,
+        upgrade=upgrade,
+        build=build,
+        made=made,
+        profile=profile,
     )
     preferred = {} if upgrade else present_versions(present)
     served = direct or {}

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 from packaging.utils import NormalizedName
+from packaging.version import Version
 
-from pipmirror_lib.candidates import Candidate, named
+from pipmirror_lib.candidates import Candidate, NewestFirst, named
 from pipmirror_lib.errors import PackageIndexError
+from pipmirror_lib.parts import canonical
+from pipmirror_lib.wheels import parse_version
 
 JSON_TYPE = "application/vnd.pypi.simple.v1+json"
 HTML_TYPE = "application/vnd.pypi.simple.v1+html"
@@ -25,16 +29,69 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 ACCEPT = f"{JSON_TYPE}, {HTML_TYPE};q=0.2, text/html;q=0.1"
 
 
-def candidates(content: bytes, content_type: str, url: str, project: NormalizedName) -> list[Candidate]:
-    """Every file of the page that pip would consider; PackageIndexError for a page that is none."""
-    try:
+def candidates(content: bytes, content_type: str, url: str, project: NormalizedName) -> NewestFirst:
+    """Every file of the page that pip would consider; PackageIndexError for a page that is none.
+
+    Only the versions are told apart at once. What a page says of a file is read when its version is looked at, and
+    a fault there is an error then.
+    """
+    with _readable(project, url):
         if content_type.split(";", maxsplit=1)[0].strip() == JSON_TYPE:
-            files = _from_json(json.loads(content), url)
+            read, files = _from_json, json.loads(content)["files"]
         else:
-            files = _from_html(content.decode("utf-8", "replace"), url)
-        return [found for file in files if (found := _candidate(file, project))]
+            read, files = _from_html, _links(content.decode("utf-8", "replace"), url)
+        releases = _by_version(files, project)
+
+    def release(version: Version) -> list[Candidate]:
+        with _readable(project, url):
+            return [found for file in releases[version] if (found := _candidate(read(file, url), project))]
+
+    return NewestFirst(releases, release)
+
+
+@contextmanager
+def _readable(project: NormalizedName, url: str) -> Iterator[None]:
+    try:
+        yield
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise PackageIndexError(f"the page of {project} at {bare(url)} is not a project page: {error}") from error
+
+
+def _by_version(files: Iterable[dict[str, Any]], project: NormalizedName) -> dict[Version, list[dict[str, Any]]]:
+    """The files whose names may be of the project, in their order, by version."""
+    releases: dict[Version, list[dict[str, Any]]] = {}
+    known: dict[str, list[dict[str, Any]]] = {}
+    for file in files:
+        filename = str(file["filename"])
+        text = _version_text(filename, project)
+        release = known.get(text)
+        if release is None:
+            version = _version(text) if text else (named(filename, project) or (None,))[0]
+            if version is None:
+                continue
+            release = releases.setdefault(version, [])
+            if text:
+                known[text] = release
+        release.append(file)
+    return releases
+
+
+def _version_text(filename: str, project: NormalizedName) -> str:
+    """Where the version stands in the name of nearly every file; '' where the name must be read as a whole."""
+    if filename.endswith(".whl"):
+        parts = filename.split("-", 2)
+        return parts[1] if len(parts) == 3 else ""
+    if filename.endswith(".tar.gz"):
+        head, _, text = filename[:-7].rpartition("-")
+        return text if canonical(head) == project else ""
+    return ""
+
+
+def _version(text: str) -> Version | None:
+    try:
+        return parse_version(text)
+    except ValueError:  # also for numbers of thousands of digits
+        return None
 
 
 def bare(url: str) -> str:
@@ -85,20 +142,19 @@ def _moment(text: object) -> str:
     return str(text)
 
 
-def _from_json(page: Mapping[str, Any], url: str) -> Iterator[dict[str, Any]]:
-    for file in page["files"]:
-        yanked, size = file.get("yanked", False), file.get("size")
-        metadata = file.get("core-metadata", file.get("dist-info-metadata", False))
-        yield {
-            "filename": str(file["filename"]),
-            "url": _absolute(url, str(file["url"])),
-            "sha256": _sha256((file.get("hashes") or {}).get("sha256")),
-            "size": size if type(size) is int and size >= 0 else None,
-            "requires_python": str(file.get("requires-python") or "") or None,
-            "upload_time": _moment(file.get("upload-time")),
-            "yanked": None if yanked is False or yanked is None else ("" if yanked is True else str(yanked)),
-            "metadata": _sha256(metadata.get("sha256")) if isinstance(metadata, dict) else "" if metadata else None,
-        }
+def _from_json(file: Mapping[str, Any], url: str) -> dict[str, Any]:
+    yanked, size = file.get("yanked", False), file.get("size")
+    metadata = file.get("core-metadata", file.get("dist-info-metadata", False))
+    return {
+        "filename": str(file["filename"]),
+        "url": _absolute(url, str(file["url"])),
+        "sha256": _sha256((file.get("hashes") or {}).get("sha256")),
+        "size": size if type(size) is int and size >= 0 else None,
+        "requires_python": str(file.get("requires-python") or "") or None,
+        "upload_time": _moment(file.get("upload-time")),
+        "yanked": None if yanked is False or yanked is None else ("" if yanked is True else str(yanked)),
+        "metadata": _sha256(metadata.get("sha256")) if isinstance(metadata, dict) else "" if metadata else None,
+    }
 
 
 class _Anchors(HTMLParser):
@@ -115,21 +171,28 @@ class _Anchors(HTMLParser):
             self.found.append(attributes)
 
 
-def _from_html(page: str, url: str) -> Iterator[dict[str, Any]]:
+def _links(page: str, url: str) -> Iterator[dict[str, Any]]:
+    """The anchors of a page, each with where it leads and the file name there."""
     parser = _Anchors(url)
     parser.feed(page)
     for anchor in parser.found:
         link, fragment = urldefrag(_absolute(parser.base, anchor["href"] or ""))
-        algorithm, _, digest = fragment.partition("=")
-        metadata = anchor.get("data-core-metadata", anchor.get("data-dist-info-metadata"))
-        yield {
-            "filename": unquote(urlsplit(link).path.rsplit("/", 1)[-1]),
-            "url": link,
-            "sha256": _sha256(digest) if algorithm == "sha256" else "",
-            "size": None,
-            "requires_python": anchor.get("data-requires-python"),
-            "upload_time": "",
-            # HTML cannot tell a bare attribute from an empty one: both mean yanked without a reason.
-            "yanked": (anchor["data-yanked"] or "") if "data-yanked" in anchor else None,
-            "metadata": None if metadata in (None, "false") else _sha256((metadata or "").partition("sha256=")[2]),
-        }
+        filename = unquote(urlsplit(link).path.rsplit("/", 1)[-1])
+        yield {"filename": filename, "link": link, "fragment": fragment, "anchor": anchor}
+
+
+def _from_html(file: Mapping[str, Any], url: str) -> dict[str, Any]:
+    anchor = file["anchor"]
+    algorithm, _, digest = file["fragment"].partition("=")
+    metadata = anchor.get("data-core-metadata", anchor.get("data-dist-info-metadata"))
+    return {
+        "filename": file["filename"],
+        "url": file["link"],
+        "sha256": _sha256(digest) if algorithm == "sha256" else "",
+        "size": None,
+        "requires_python": anchor.get("data-requires-python"),
+        "upload_time": "",
+        # HTML cannot tell a bare attribute from an empty one: both mean yanked without a reason.
+        "yanked": (anchor["data-yanked"] or "") if "data-yanked" in anchor else None,
+        "metadata": None if metadata in (None, "false") else _sha256((metadata or "").partition("sha256=")[2]),
+    }

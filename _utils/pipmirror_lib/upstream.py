@@ -5,16 +5,16 @@ Both are reported, published and never chosen by an upgrade; what needs them goe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from packaging.utils import NormalizedName
 
-from pipmirror_lib.candidates import Candidate
+from pipmirror_lib.candidates import NewestFirst
 from pipmirror_lib.logs import short
 from pipmirror_lib.wheels import parse_name
 
-Page = Callable[[NormalizedName], Sequence[Candidate] | None]
+Page = Callable[[NormalizedName], NewestFirst | None]
 
 
 def look(wheels: Mapping[str, dict[str, Any]], page: Page) -> bool:
@@ -31,8 +31,9 @@ def look(wheels: Mapping[str, dict[str, Any]], page: Page) -> bool:
     return changed
 
 
-def _found(filename: str, record: Mapping[str, Any], offered: Sequence[Candidate]) -> dict[str, Any]:
-    same = next((candidate for candidate in offered if candidate.filename == filename), None)
+def _found(filename: str, record: Mapping[str, Any], offered: NewestFirst) -> dict[str, Any]:
+    release = offered.release(parse_name(filename).version)
+    same = next((candidate for candidate in release if candidate.filename == filename), None)
     if same is None:
         # Whoever brought an adopted wheel, it need not have been this index.
         return {"withdrawn": True} if record["origin"] == "index" else {}

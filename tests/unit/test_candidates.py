@@ -86,7 +86,7 @@ def test_every_reason_for_rejection_is_told_apart() -> None:
     ]
     found = shelf(*files, binary=False)
     assert {why: [str(c.version) for c in rejected] for why, rejected in found.rejected.items()} == {
-        "tags": ["1.0", "5.0"],
+        "tags": ["5.0", "1.0"],
         "python": ["2.0"],
         "binary": ["3.0"],
     }

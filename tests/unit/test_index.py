@@ -114,7 +114,7 @@ def test_a_page_is_fetched_once_for_everybody(opened: Opened, server: LocalIndex
 
 def test_a_project_that_nobody_has(opened: Opened) -> None:
     with opened() as index:
-        assert index.page(canonicalize_name("gone")).result() == []
+        assert not index.page(canonicalize_name("gone")).result()
 
 
 def test_a_later_index_is_asked_only_for_what_the_first_has_not(
@@ -145,6 +145,39 @@ def test_an_index_in_trouble_ends_the_decision_instead_of_changing_it(opened: Op
     server.fail = {"/simple/dep/": Fault(500, times=None)}
     with opened() as index, pytest.raises(PackageIndexError, match="answers 500"):
         answer(source_of(index), "demo")
+
+
+def test_pages_of_what_is_wanted_come_with_the_metadata(opened: Opened, server: LocalIndex) -> None:
+    """The next level of a decision finds them there."""
+    with opened() as index:
+        source = source_of(index, profile=PROFILE)
+        source.prefetch((), [only(index)])
+        assert index.metadata(only(index)).result().requires_dist == ("dep>=1",)
+        deadline = time.monotonic() + 5
+        while "/simple/dep/" not in [request.path for request in server.log] and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert "/simple/dep/" in [request.path for request in server.log]
+
+
+def test_metadata_that_cannot_be_had_is_told_to_who_asks(opened: Opened, server: LocalIndex) -> None:
+    server.fail = {f"/files/{NAME}": Fault(500, times=None)}
+    with opened() as index:
+        source_of(index, profile=PROFILE).prefetch((), [only(index)])
+        with pytest.raises(PackageIndexError, match="answers 500"):
+            index.metadata(only(index)).result()
+
+
+def test_a_fault_of_a_file_that_nobody_looks_at_is_none(opened: Opened, server: LocalIndex) -> None:
+    files = [{"filename": f"demo-{v}-py3-none-any.whl", "url": "../../files/x"} for v in ("2.0", "1.0")]
+    del files[1]["url"]
+    body = json.dumps({"files": files}).encode()
+    server.fail = {"/simple/demo/": Fault(200, times=None, body=body, headers={"Content-Type": JSON_TYPE})}
+    with opened() as index:
+        source = source_of(index)
+        page = index.page(DEMO).result()
+        assert [c.filename for c in page.release(page.versions[0])] == [files[0]["filename"]]
+        with pytest.raises(PackageIndexError, match="is not a project page"):
+            list(source.files(DEMO))
 
 
 # -- metadata ------------------------------------------------------------------------------------------------
@@ -346,7 +379,7 @@ def test_a_hostile_page_offers_nothing(opened: Opened, server: LocalIndex) -> No
     body = json.dumps({"files": [{"filename": name, "url": f"../../files/{NAME}"} for name in names]}).encode()
     server.fail = {"/simple/demo/": Fault(200, times=None, body=body, headers={"Content-Type": JSON_TYPE})}
     with opened() as index:
-        assert index.page(DEMO).result() == []
+        assert not index.page(DEMO).result()
 
 
 # -- what one platform sees ----------------------------------------------------------------------------------

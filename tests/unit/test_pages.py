@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 from pipmirror_lib import pages
 from pipmirror_lib.candidates import Candidate
 from pipmirror_lib.errors import PackageIndexError
@@ -20,11 +21,11 @@ OTHER = "cd" * 32
 def from_json(*files: Any, url: str = URL) -> list[Candidate]:
     page = {"meta": {"api-version": "1.1"}, "name": "demo", "files": list(files)}
     content_type = f"{pages.JSON_TYPE}; charset=utf-8"
-    return pages.candidates(json.dumps(page).encode(), content_type, url, canonicalize_name("demo"))
+    return list(pages.candidates(json.dumps(page).encode(), content_type, url, canonicalize_name("demo")))
 
 
 def from_html(body: str, url: str = URL) -> list[Candidate]:
-    return pages.candidates(body.encode(), "text/html", url, canonicalize_name("demo"))
+    return list(pages.candidates(body.encode(), "text/html", url, canonicalize_name("demo")))
 
 
 def file(**more: Any) -> dict[str, Any]:
@@ -103,6 +104,23 @@ def test_html_that_never_ends_its_tags() -> None:
 
 def test_a_link_without_a_scheme_takes_the_pages() -> None:
     assert from_json(file(url=f"//files.invalid/{NAME}"))[0].url == f"https://files.invalid/{NAME}"
+
+
+def test_versions_are_told_apart_by_value_and_keep_their_order() -> None:
+    names = ["demo-1.0.tar.gz", "demo-1.0.0-py3-none-any.whl", "demo-2.0-1-py3-none-any.whl", "demo-1-py2-none-any.whl"]
+    names += ["demo-0.1.zip", "Demo-3.0rc1.tar.gz", "demo-x.tar.gz", "demo-x-py3-none-any.whl", "de-mo-9.tar.gz"]
+    page = {"files": [file(filename=name) for name in names]}
+    found = pages.candidates(json.dumps(page).encode(), pages.JSON_TYPE, URL, canonicalize_name("demo"))
+    assert list(map(str, found.versions)) == ["3.0rc1", "2.0", "1.0", "0.1"]
+    assert [c.filename for c in found.release(found.versions[2])] == [names[0], names[1], names[3]]
+    assert [c.filename for c in found] == [names[5], names[2], names[0], names[1], names[3], names[4]]
+    assert found.release(Version("7")) == ()
+
+
+def test_an_sdist_of_a_project_with_hyphens() -> None:
+    page = {"files": [file(filename=name) for name in ("de-mo-1.0.tar.gz", "de_mo-2.0.tar.gz", "de-mo-3-1.tar.gz")]}
+    found = pages.candidates(json.dumps(page).encode(), pages.JSON_TYPE, URL, canonicalize_name("de.mo"))
+    assert list(map(str, found.versions)) == ["3.post1", "2.0", "1.0"]
 
 
 @pytest.mark.parametrize(
@@ -192,7 +210,7 @@ def test_a_page_that_is_none_is_told_with_its_address(content: bytes) -> None:
     with pytest.raises(
         PackageIndexError, match=r"the page of demo at https://index\.invalid/simple/demo/ is not"
     ) as caught:
-        pages.candidates(content, pages.JSON_TYPE, url, canonicalize_name("demo"))
+        list(pages.candidates(content, pages.JSON_TYPE, url, canonicalize_name("demo")))
     assert "hunter2" not in str(caught.value)
 
 
