@@ -440,11 +440,18 @@ def why(project, mirror=None, platform=None, **settings):
     return answers
 
 
-def platforms(mirror=None, **settings):
+def platforms(mirror=None, pending=False, **settings):
     """
-    Tell what is declared: ``{MIRROR: {target, highstate, engine_sls, platforms: {NAME: {image, directory, sets}}}}``.
+    Tell what is declared.
+
+    pending : False
+        True looks at what lies there as well, without container or network, and adds ``pending``.
 
     For ``mirror``, ``settings`` and what is raised see ``pipmirror.sync``.
+
+    Returns ``{MIRROR: {target, highstate, engine_sls, parallel, platforms: {NAME: {image, directory, sets}}}}``, with
+    ``pending`` beside ``platforms``: the names (list of str) of those whose sync would ask the index or start
+    containers.
 
     CLI Example:
 
@@ -455,7 +462,11 @@ def platforms(mirror=None, **settings):
     from pipmirror_lib import reports
 
     with _errors():
-        return {one.name: reports.platforms(one) for one in _mirrors(mirror, settings)}
+        found = {one.name: reports.platforms(one) for one in _mirrors(mirror, settings)}
+        if pending:
+            for one in _mirrors(mirror, settings):
+                found[one.name]["pending"] = reports.pending(one)
+        return found
 
 
 def faults(**settings):

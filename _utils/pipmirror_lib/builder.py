@@ -110,7 +110,7 @@ def _make(
     progress: Progress,
 ) -> ImageInfo:
     workdir.mkdir(parents=True, exist_ok=True)
-    progress(f"{platform.name}: preparing the {kind} image")
+    progress(f"preparing the {kind} image")
     spec = RunSpec(
         image=base.id,
         command=("/bin/sh", "-c", _SHELL, "pre", platform.pre_command),

@@ -75,7 +75,7 @@ def ensure(
     """
     local = present(engine, platform)
     if platform.image_source == "registry":
-        progress(f"{platform.name}: pulling {platform.image}")
+        progress(f"pulling {platform.image}")
         return BaseImage(engine.pull(platform.image, platform.architecture).id, "registry")
     if platform.image_source == "debootstrap":
         if local and not refresh:
@@ -126,7 +126,7 @@ def _fits(info: ImageInfo, architecture: str) -> bool:
 
 
 def _pulled_or_made(engine: Engine, platform: settings.Platform, workdir: Path, progress: Progress) -> BaseImage:
-    progress(f"{platform.name}: pulling {platform.image}")
+    progress(f"pulling {platform.image}")
     try:
         return BaseImage(engine.pull(platform.image, platform.architecture).id, "registry")
     except EngineError as error:
@@ -137,7 +137,7 @@ def _pulled_or_made(engine: Engine, platform: settings.Platform, workdir: Path, 
                 f"image {platform.image} is not on this machine, and no registry is in reach ({error}); "
                 "load it with docker load"
             ) from error
-    progress(f"{platform.name}: no registry in reach, making {platform.image} with debootstrap")
+    progress(f"no registry in reach, making {platform.image} with debootstrap")
     return _debootstrapped(engine, platform, workdir, progress)
 
 
@@ -161,7 +161,7 @@ def _debootstrapped(engine: Engine, platform: settings.Platform, workdir: Path, 
     try:
         log_path = workdir / f"debootstrap-{known[1]}.log"
         _bootstrap(program, platform, known[1], root, log_path=log_path, progress=progress)
-        progress(f"{platform.name}: importing {platform.image}")
+        progress(f"importing {platform.image}")
         return BaseImage(_import(engine, platform, known[1], root), "debootstrap")
     finally:
         _discard(root)
@@ -176,7 +176,7 @@ def _bootstrap(
         wanted = oci_platform(platform.architecture)
         command.append(f"--arch={_DEB_ARCHITECTURES.get(wanted, wanted.removeprefix('linux/'))}")
     command += [suite, str(root)]
-    progress(f"{platform.name}: debootstrap {suite} (a minute or two)")
+    progress(f"debootstrap {suite} (a minute or two)")
     with open(log_path, "wb") as log:
         code = subprocess.run(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, check=False

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipmirror_lib import locks
 from pipmirror_lib.errors import MirrorError, WheelError
 from pipmirror_lib.moments import now
 from pipmirror_lib.profile import TargetProfile
@@ -121,21 +122,10 @@ class PlatformDirectory:
     @contextmanager
     def locked(self, timeout: int, waiting: Callable[[str], None] = lambda text: None) -> Iterator[None]:
         """Hold the platform for one writer; MirrorError when another one keeps it for `timeout` seconds."""
-        import fcntl  # POSIX only; readers of the library on other systems never come here
-
-        deadline = time.monotonic() + timeout
-        with (self.private / "lock").open("w") as file:
-            while True:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() >= deadline:
-                        raise MirrorError(
-                            f"{self.name}: another sync has held the platform for {timeout} s (lock_timeout)"
-                        ) from None
-                    waiting(f"{self.name}: waiting for another sync to finish")
-                    time.sleep(0.5)
+        lock = self.private / "lock"
+        with locks.one_of([lock], lambda: waiting("waiting for another sync of it to finish"), timeout=timeout) as held:
+            if held is None:
+                raise MirrorError(f"{self.name}: another sync has held the platform for {timeout} s (lock_timeout)")
             yield
 
     def save(self, path: Path, content: str) -> None:
@@ -354,6 +344,11 @@ def discard(path: Path) -> None:
 def downloads(target: Path) -> Path:
     """Whole files that a run has fetched and not yet admitted; hidden, so that no platform can have the name."""
     return target / PRIVATE / ".downloads"
+
+
+def slots(target: Path, number: int) -> list[Path]:
+    """So many platforms of a mirror may be worked for at once, by whatever processes: each holds one of these."""
+    return [target / PRIVATE / f".slot-{index}" for index in range(number)]
 
 
 def metadata_cache(target: Path) -> Path:

@@ -42,6 +42,7 @@ PUBLISH = "publish the pages"
 UNNEEDED = "begin the keep_days of wheels that no set needs"
 PRUNE = "remove wheels that are not needed any more"
 ENGINE_WORK = (ENGINE_NEEDED, REBUILD)
+LONG_WORK = (*ENGINE_WORK, UPGRADE, VERIFY)
 NEVER_PROFILED = "the platform was never profiled; pipmirror.sync or pipmirror.prepare does it"
 
 
@@ -83,6 +84,11 @@ def make(mirror: Mirror, platform: Platform, directory: PlatformDirectory) -> Pl
         more, held = _unneeded(mirror, platform, directory, state, plan)
         due, warnings = (*due, *more), (*warnings, *held)
     return replace(plan, due=due, warnings=warnings)
+
+
+def is_long(planned: PlatformPlan) -> bool:
+    """Whether a sync would ask the index or start containers."""
+    return not planned.satisfied or any(line in planned.due for line in LONG_WORK)
 
 
 def _decided(mirror: Mirror, platform: Platform, directory: PlatformDirectory, key: str) -> PlatformPlan | None:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
-from pipmirror_lib import builder, explain, local, plan, proof, prune, sweep
+from pipmirror_lib import builder, explain, local, locks, plan, proof, prune, sweep
 from pipmirror_lib.builder import BuilderImage
 from pipmirror_lib.completion import Completion
 from pipmirror_lib.containers import Containers
 from pipmirror_lib.engine import Engine
 from pipmirror_lib.errors import BuilderError, EngineError, VerifyError
-from pipmirror_lib.mirror import PlatformDirectory, Record, discard
+from pipmirror_lib.mirror import PlatformDirectory, Record, discard, slots
 from pipmirror_lib.moments import now
 from pipmirror_lib.profile import TargetProfile
 from pipmirror_lib.pruning import Pruning
@@ -51,31 +51,37 @@ class PlatformSync:
         with self._locked():
             manifest = self._recovered()
             planned = self._tidy(manifest)
-            if not planned.satisfied or upgrade or any(line in planned.due for line in plan.ENGINE_WORK):
-                self._prepare_if_possible(plan.REBUILD in planned.due)
-                planned = self._tidy(manifest)
-            problems = []
-            if not planned.satisfied or upgrade or plan.UPGRADE in planned.due:
-                problems = self._complete(manifest, upgrade or plan.UPGRADE in planned.due)
-                planned = self._plan()
-                problems = problems or explain.lines(planned.missing)
-            unproved = self._verify(planned) if plan.VERIFY in planned.due else []
-            # What does not install is not published, and a first failure leaves no pages of nothing.
-            if not unproved and (not problems or manifest["wheels"] or self.directory.published_path.exists()):
-                self._publish(manifest)
-            problems += unproved
-            self._note_unneeded(planned)
-            if not problems:
-                discard(self.directory.kept)
-                self._say(planned)
-                if self.mirror.prune:
-                    self._prune(self._plan(), manifest)
-                self._remember(synced=now())
-            return problems
+            if upgrade or plan.is_long(planned):
+                with self._turn():
+                    return self._synced(manifest, planned, upgrade)
+            return self._synced(manifest, planned, upgrade)
+
+    def _synced(self, manifest: Record, planned: PlatformPlan, upgrade: bool) -> list[str]:
+        if not planned.satisfied or upgrade or any(line in planned.due for line in plan.ENGINE_WORK):
+            self._prepare_if_possible(plan.REBUILD in planned.due)
+            planned = self._tidy(manifest)
+        problems = []
+        if not planned.satisfied or upgrade or plan.UPGRADE in planned.due:
+            problems = self._complete(manifest, upgrade or plan.UPGRADE in planned.due)
+            planned = self._plan()
+            problems = problems or explain.lines(planned.missing)
+        unproved = self._verify(planned) if plan.VERIFY in planned.due else []
+        # What does not install is not published, and a first failure leaves no pages of nothing.
+        if not unproved and (not problems or manifest["wheels"] or self.directory.published_path.exists()):
+            self._publish(manifest)
+        problems += unproved
+        self._note_unneeded(planned)
+        if not problems:
+            discard(self.directory.kept)
+            self._say(planned)
+            if self.mirror.prune:
+                self._prune(self._plan(), manifest)
+            self._remember(synced=now())
+        return problems
 
     def prepare_only(self, force: bool) -> list[str]:
         self.directory.create()
-        with self._locked():
+        with self._locked(), self._turn():
             self._prepare(force)
         return []
 
@@ -85,7 +91,10 @@ class PlatformSync:
             return explain.lines(planned.missing)
         with self._locked():
             damaged = self._set_damaged_aside() if hashes else []
-            return damaged or self._verify(planned)
+            if damaged:
+                return damaged
+            with self._turn():
+                return self._verify(planned)
 
     def publish_only(self) -> list[str]:
         if not self.directory.public.is_dir():
@@ -123,7 +132,19 @@ class PlatformSync:
         self.run.progress(f"{self.platform.name}: {text}")
 
     def _locked(self) -> AbstractContextManager[None]:
-        return self.directory.locked(self.mirror.lock_timeout, self.run.progress)
+        return self.directory.locked(self.mirror.lock_timeout, self.progress)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """One of the mirror's `parallel` places, whichever processes have the others: a highstate starts many at once.
+
+        Taken after the platform's lock, so that nobody waits for a platform in a place that its holder needs; and
+        waited for however long it takes, because what is ahead is no fault, and ends.
+        """
+        number = self.mirror.parallel
+        text = f"waiting until one of {explain.count(number, 'platform')} at work is done (parallel)"
+        with locks.one_of(slots(self.mirror.target, number), lambda: self.progress(text)):
+            yield
 
     def _plan(self) -> PlatformPlan:
         return plan.make(self.mirror, self.platform, self.directory)
@@ -179,7 +200,7 @@ class PlatformSync:
             rebuild_after=self.mirror.rebuild_after,
             force=force,
             command=command,
-            progress=self.run.progress,
+            progress=self.progress,
         )
 
     def _prepare(self, force: bool) -> Quarters:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from pipmirror_lib import local, plan, references
 from pipmirror_lib.candidates import Candidate
-from pipmirror_lib.errors import PackageIndexError
+from pipmirror_lib.errors import PackageIndexError, PipmirrorError
 from pipmirror_lib.mirror import PRIVATE, PlatformDirectory, Record, known_downloads, metadata_cache, using_downloads
 from pipmirror_lib.moments import age
 from pipmirror_lib.profile import TargetProfile
@@ -28,6 +28,7 @@ def platforms(mirror: Mirror) -> Report:
         "target": str(mirror.target),
         "highstate": mirror.highstate,
         "engine_sls": mirror.engine_sls,
+        "parallel": mirror.parallel,
         "platforms": {
             platform.name: {
                 "image": platform.image,
@@ -37,6 +38,16 @@ def platforms(mirror: Mirror) -> Report:
             for platform in mirror.platforms
         },
     }
+
+
+def pending(mirror: Mirror) -> list[str]:
+    """Platforms whose sync would take its time; none of those of which nothing can be said."""
+    found = []
+    for platform in mirror.platforms:
+        with suppress(PipmirrorError, OSError):  # the platform's own state tells
+            if plan.is_long(plan.make(mirror, platform, PlatformDirectory.of(mirror, platform.name))):
+                found.append(platform.name)
+    return found
 
 
 def plans(mirror: Mirror, name: str | None, *, resolve: bool = False, upgrade: bool = False) -> dict[str, Report]:

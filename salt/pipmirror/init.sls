@@ -1,6 +1,6 @@
 {#- Everything for `state.apply pipmirror`: the Python packages, the engine, one state for each platform, the pages.
     Only names are passed: settings are read in the module, so no secret shows in `state.show_sls`. -#}
-{%- from tpldir ~ "/map.jinja" import engines, faulty, loaded, platforms, testing with context %}
+{%- from tpldir ~ "/map.jinja" import engines, faulty, loaded, parallel, platforms, testing with context %}
 
 include:
   - .python
@@ -34,6 +34,9 @@ pipmirror-modules:
   pipmirror.synced:
     - name: {{ platform | tojson }}
     - mirror: {{ mirror | tojson }}
+{%-     if "pipmirror-" ~ mirror ~ "-" ~ platform in parallel %}
+    - parallel: True
+{%-     endif %}
 {%-     if not loaded or engine %}
     - require:
 {%-       if not loaded %}
@@ -63,6 +66,15 @@ pipmirror-published:
 {%-     if not loaded %}
     - require:
       - saltutil: pipmirror-modules
+{%-     endif %}
+{%-     if parallel %}
+    {#- Salt waits for parallel states where they are required; the first never fails, so that no platform's failure
+        keeps the pages of the others from being looked at. #}
+    - require_any:
+      - test: pipmirror-python
+{%-       for id in parallel %}
+      - pipmirror: {{ id | tojson }}
+{%-       endfor %}
 {%-     endif %}
 {%-   endif %}
 {%- endif %}

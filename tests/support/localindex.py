@@ -22,7 +22,7 @@ import socketserver
 import sys
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -126,6 +126,8 @@ class LocalIndex:
     username: str = ""
     password: str = ""
     fail: dict[str, Fault] = field(default_factory=dict)
+    # Called with the path in the request's own thread before it is answered; it may wait there.
+    before: Callable[[str], object] = lambda path: None
     bind: str = "127.0.0.1"
     port: int = 0
     log: list[Request] = field(default_factory=list)
@@ -322,6 +324,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         index, path = self.server.index, unquote(urlsplit(self.path).path)
+        index.before(path)
         fault = index._fault(path, self.headers.get("Authorization", ""))
         if fault.status:
             answer = _Answer(fault.status, fault.body, dict(fault.headers))

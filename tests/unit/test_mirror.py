@@ -159,7 +159,7 @@ def test_waiting_is_told(directory: PlatformDirectory) -> None:
 
     with directory.locked(0), pytest.raises(KeyboardInterrupt), directory.locked(60, give_up):
         pass
-    assert said == ["debian/bookworm: waiting for another sync to finish"]
+    assert said == ["waiting for another sync of it to finish"]
 
 
 # -- admission -----------------------------------------------------------------------------------------------
