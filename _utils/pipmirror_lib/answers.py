@@ -20,9 +20,9 @@ _REST = 64 << 10
 class Answer:
     """One answer; its body is read once."""
 
-    def __init__(self, response: requests.Response, url: str) -> None:
+    def __init__(self, response: requests.Response) -> None:
         self._response = response
-        self.url = url
+        self.url = str(response.url)
         self.status_code, self.reason = response.status_code, response.reason or ""
         self.headers = response.headers
 

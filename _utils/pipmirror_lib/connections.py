@@ -6,6 +6,7 @@ alone holds the credentials; they never leave it for a container, a log or a fil
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import ssl
@@ -19,7 +20,7 @@ import requests
 from requests.utils import get_environ_proxies
 from urllib3.exceptions import HTTPError
 
-from pipmirror_lib import credentials
+from pipmirror_lib import __version__, credentials
 from pipmirror_lib.answers import Answer
 from pipmirror_lib.credentials import Keyring, Pair
 from pipmirror_lib.deadlines import Deadline, deadline
@@ -35,6 +36,8 @@ CONNECTIONS = 16
 # A server may ask for patience, not for hours of it: the platform is locked meanwhile.
 PATIENCE = 30  # seconds
 _MOVES = 10
+_AGENT = f"pipmirror/{__version__}"
+_QUERY = re.compile(r"\?[^\s)]*")
 _MOVED, _PASSING = (301, 302, 303, 307, 308), (429, 500, 502, 503, 504)
 CA_VARIABLES = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 
@@ -46,15 +49,16 @@ class Connections:
         self.keyring = Keyring(urls, settings)
         self._settings = settings
         self._closed = threading.Event()
-        self._session = requests.Session()
-        # The environment is asked here, host by host; the library would take netrc for any host that asks.
-        self._session.trust_env = False
-        for scheme in ("https://", "http://"):
-            self._session.mount(scheme, Adapter(CONNECTIONS))
+        # Without the library's session, which would take netrc for any host that asks, and read redirects to their end.
+        self._adapter = Adapter(CONNECTIONS)
+        # A query may hold a token, and the library logs it for whoever has his log at debug.
+        self._discretion = _Discretion()
+        logging.getLogger("urllib3.connectionpool").addFilter(self._discretion)
 
     def close(self) -> None:
         self._closed.set()
-        self._session.close()
+        self._adapter.close()
+        logging.getLogger("urllib3.connectionpool").removeFilter(self._discretion)
 
     @contextmanager
     def get(self, url: str, headers: Mapping[str, str], own: Pair | None, most: int) -> Iterator[Answer]:
@@ -141,20 +145,18 @@ class Connections:
     def _ask(self, url: str, headers: Mapping[str, str], pair: Pair | None) -> Answer:
         proxy = self._settings.proxy
         try:
-            response = self._session.get(
-                url,
-                headers=headers,
-                auth=_encoded(pair) if pair else None,
+            request = requests.Request("GET", url, {"User-Agent": _AGENT, **headers}, auth=pair and _encoded(pair))
+            response = self._adapter.send(
+                request.prepare(),
+                stream=True,
+                timeout=self._settings.timeout,
                 verify=not self._trusts(url) and self._bundle,
                 # The environment's exceptions (no_proxy) are from the environment's proxy.
                 proxies={"http": proxy, "https": proxy} if proxy else get_environ_proxies(url),
-                stream=True,
-                timeout=self._settings.timeout,
-                allow_redirects=False,
             )
         except UnicodeError as error:
             raise requests.exceptions.InvalidURL("it is no URL") from error
-        return Answer(response, response.url)
+        return Answer(response)
 
     def _trusts(self, url: str) -> bool:
         return credentials.is_trusted(url, self._settings.trusted_hosts)
@@ -174,7 +176,7 @@ class Connections:
 
     def _unreachable(self, url: str, error: Exception) -> str:
         """One line; the library's own text repeats the URL and the whole chain of causes."""
-        text = re.sub(r"\?[^\s)]*", "", re.sub(r"://[^/\s]*@", "://", str(error)))
+        text = _QUERY.sub("", re.sub(r"://[^/\s]*@", "://", str(error)))
         reason = next((said for part, said in _KNOWN.items() if part in text), short(text.splitlines()[0])[:160])
         return f"package index {bare(url)} is unreachable: {reason} (index:url, index:proxy, index:timeout)"
 
@@ -182,7 +184,8 @@ class Connections:
 _KNOWN = {
     "407 ": "its proxy wants other credentials (407)",
     "Cannot connect to proxy": "its proxy cannot be reached",
-    "Unable to connect to proxy": "its proxy does not let us through",
+    "Tunnel connection failed": "its proxy does not let us through",
+    "Unable to connect to proxy": "its proxy cannot be reached",
     "Name or service not known": "its name cannot be resolved",
     "name resolution": "its name cannot be resolved",
     "Connection refused": "connection refused",
@@ -193,6 +196,13 @@ _KNOWN = {
     "IP address mismatch": "its certificate is for another address",
     "CERTIFICATE_VERIFY_FAILED": "its certificate is not trusted; set index:ca_cert",
 }
+
+
+class _Discretion(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(_QUERY.sub("", part) if isinstance(part, str) else part for part in record.args)
+        return True
 
 
 def _is_lasting(error: Exception) -> bool:

@@ -24,7 +24,7 @@ def _parts(url: str) -> SplitResult:
         parts = urlsplit(url)
         _ = parts.port, parts.hostname
     except ValueError as error:
-        raise PackageIndexError(f"the index links to {bare(url)}: {error}") from error
+        raise PackageIndexError(f"the index sends us to {bare(url)}: {error}") from error
     return parts
 
 

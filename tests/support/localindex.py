@@ -19,6 +19,7 @@ import json
 import re
 import socket
 import socketserver
+import ssl
 import sys
 import threading
 import weakref
@@ -130,6 +131,7 @@ class LocalIndex:
     before: Callable[[str], object] = lambda path: None
     bind: str = "127.0.0.1"
     port: int = 0
+    tls: ssl.SSLContext | None = None
     log: list[Request] = field(default_factory=list)
     files: dict[str, IndexFile] = field(default_factory=dict)
 
@@ -166,7 +168,7 @@ class LocalIndex:
 
     def url_for(self, host: str) -> str:
         """The same index as a container sees it; wants `bind="0.0.0.0"`."""
-        return f"http://{host}:{self.port}/simple/"
+        return f"http{'s' if self.tls else ''}://{host}:{self.port}/simple/"
 
     def add(self, path: Path | str, *, project: str | None = None, **claims: Any) -> str:
         """Serve a file, in place of one of the same name; `claims` are IndexFile's fields, true or not."""
@@ -298,6 +300,12 @@ class _Server(ThreadingHTTPServer):
     def server_bind(self) -> None:
         # HTTPServer's own looks up the host's name, which may wait for a resolver that is not there.
         socketserver.TCPServer.server_bind(self)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        connection, client = self.socket.accept()
+        if self.index.tls is not None:  # shaken hands with in the thread that serves it
+            connection = self.index.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        return connection, client
 
     def process_request(self, request: Any, client_address: Any) -> None:
         self._open.add(request)
