@@ -15,6 +15,7 @@ from pipmirror_lib.engine import LABEL, Engine, ImageInfo, RunResult, RunSpec
 from pipmirror_lib.errors import BuilderError, EngineError
 from pipmirror_lib.images import BaseImage, Progress, ensure, present
 from pipmirror_lib.logs import reason, short
+from pipmirror_lib.moments import older
 from pipmirror_lib.profile import TargetProfile
 from pipmirror_lib.workplace import Quarters, Task
 
@@ -96,7 +97,7 @@ def _newest(engine: Engine, digest: str) -> ImageInfo | None:
 
 
 def _expired(info: ImageInfo, rebuild_after: int) -> bool:
-    return bool(rebuild_after) and datetime.now(timezone.utc) - info.created > timedelta(seconds=rebuild_after)
+    return bool(rebuild_after) and older(_iso(info.created), rebuild_after)
 
 
 def _make(

@@ -9,8 +9,8 @@ import zlib
 from contextlib import suppress
 from pathlib import Path
 
+from pipmirror_lib.durable import write_atomically
 from pipmirror_lib.errors import MirrorError
-from pipmirror_lib.mirror import write_atomically
 
 
 def load(path: Path, key: str) -> bytes | None:

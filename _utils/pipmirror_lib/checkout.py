@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from pipmirror_lib import children
 from pipmirror_lib.errors import PackageIndexError
 from pipmirror_lib.logs import short
 from pipmirror_lib.mirror import discard
@@ -119,7 +120,7 @@ class _Git:
         place = ["-C", str(self._tree)] if inside and self._tree else []
         with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
             git = subprocess.Popen(
-                ["git", *options, *place, *arguments],
+                children.dying(["git", *options, *place, *arguments]),
                 env=self._environment() if trusted else self._without_keys(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,

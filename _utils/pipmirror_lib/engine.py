@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import socket
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from pipmirror_lib import processes
 from pipmirror_lib.engine_faults import docker_errors, json_lines, raise_reported, translated, unreachable
 from pipmirror_lib.errors import EngineError, ImageError
 from pipmirror_lib.running import Mount, Running, RunResult, RunSpec
@@ -183,13 +183,13 @@ class Engine:
 
     def remove_own(self) -> list[str]:
         """End and remove the containers of this very process; their ids."""
-        return self.remove_containers({OWNER_LABEL: _owner()})
+        return self.remove_containers({OWNER_LABEL: processes.owner()})
 
     def remove_abandoned(self) -> list[str]:
         """Remove the containers of runs on this machine that were killed before they could; their ids."""
         with translated("list containers"):
             rows = self._api.containers(all=True, filters={"label": _label_filter({LABEL: "1"})})
-        gone = [row["Id"] for row in rows if _is_gone(row.get("Labels", {}).get(OWNER_LABEL, ""))]
+        gone = [row["Id"] for row in rows if processes.is_gone(row.get("Labels", {}).get(OWNER_LABEL, ""))]
         for container in gone:
             self._remove(container)
         return gone
@@ -208,8 +208,14 @@ class Engine:
             with translated(f"create a container of {spec.image}"):
                 self._create(name, spec)
             yield Running(self._api, name, spec)
-        finally:
+        except EngineError:
+            with contextlib.suppress(EngineError):  # where the engine is gone, the next run removes it
+                self._remove(name)
+            raise
+        except BaseException:
             self._remove(name)
+            raise
+        self._remove(name)
 
     def _create(self, name: str, spec: RunSpec) -> None:
         environment = {**(_HARDENED_ENVIRONMENT if spec.hardened else {}), **spec.environment}
@@ -222,7 +228,7 @@ class Engine:
             user=spec.user or (f"{NOBODY}:{NOBODY}" if spec.hardened else ""),
             environment=environment,
             working_dir=spec.working_dir or (SCRATCH if spec.hardened else None),
-            labels={**spec.labels, LABEL: "1", OWNER_LABEL: _owner()},
+            labels={**spec.labels, LABEL: "1", OWNER_LABEL: processes.owner()},
             host_config=self._host_config(spec),
             platform=oci_platform(spec.platform) or None,
             # The client's proxy settings may hold a password, which is none of strangers' code's business.
@@ -290,25 +296,6 @@ def give_away(directory: Path) -> Path:
     else:
         directory.chmod(0o777)
     return directory
-
-
-def _owner() -> str:
-    return f"{socket.gethostname()}/{os.getpid()}"
-
-
-def _is_gone(owner: str) -> bool:
-    """Whether the process HOST/PID of this machine has ended; of others we cannot know."""
-    host, _, pid = owner.rpartition("/")
-    # On Windows, signal 0 would end it.
-    if os.name != "posix" or host != socket.gethostname() or not pid.isdecimal():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        return False
-    return False
 
 
 def _mounts(spec: RunSpec) -> tuple[Mount, ...]:

@@ -6,9 +6,23 @@ and says what to do next, in one line (two where a log is named).
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 
 from pipmirror_lib.logs import harmless
+
+_ADVICE = {
+    errno.ENOSPC: "make room there and run again",
+    errno.EDQUOT: "make room there, or raise the quota, and run again",
+    errno.EROFS: "mount it writable and run again",
+    errno.ENOLCK: "the file system must offer locks (over NFS: lockd must run)",
+}
+
+
+def why(error: OSError) -> str:
+    """What the system says, and what can be done about it."""
+    said = error.strerror or str(error)
+    return f"{said}; {_ADVICE[error.errno]}" if error.errno in _ADVICE else said
 
 
 class PipmirrorError(Exception):

@@ -15,7 +15,7 @@ import requests
 from pipmirror_lib.answers import CHUNK, Answer
 from pipmirror_lib.connections import CONNECTIONS, Connections
 from pipmirror_lib.credentials import split
-from pipmirror_lib.errors import MirrorError, PackageIndexError
+from pipmirror_lib.errors import MirrorError, PackageIndexError, why
 from pipmirror_lib.logs import short
 from pipmirror_lib.pages import bare
 from pipmirror_lib.settings import Index
@@ -86,7 +86,7 @@ class Client:
                 # requests' own errors are OSErrors too; those speak of the network, not of the disk.
                 if isinstance(error, requests.RequestException):
                     raise
-                raise MirrorError(f"cannot write {target.parent}: {error.strerror}") from error
+                raise MirrorError(f"cannot write {target.parent}: {why(error)}") from error
         found = digest.hexdigest()
         if sha256 and found != sha256:
             raise PackageIndexError(

@@ -16,10 +16,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, cast
 
-from pipmirror_lib import settings
+from pipmirror_lib import children, settings
 from pipmirror_lib.engine import LABEL, Engine, ImageInfo, oci_platform
 from pipmirror_lib.errors import EngineError, ImageError
 from pipmirror_lib.logs import harmless
+from pipmirror_lib.mirror import discard
 
 Progress = Callable[[str], None]
 
@@ -164,7 +165,7 @@ def _debootstrapped(engine: Engine, platform: settings.Platform, workdir: Path, 
         progress(f"importing {platform.image}")
         return BaseImage(_import(engine, platform, known[1], root), "debootstrap")
     finally:
-        _discard(root)
+        discard(root)
 
 
 def _bootstrap(
@@ -176,6 +177,7 @@ def _bootstrap(
         wanted = oci_platform(platform.architecture)
         command.append(f"--arch={_DEB_ARCHITECTURES.get(wanted, wanted.removeprefix('linux/'))}")
     command += [suite, str(root)]
+    command = children.contained(command)
     progress(f"debootstrap {suite} (a minute or two)")
     with open(log_path, "wb") as log:
         code = subprocess.run(
@@ -209,23 +211,3 @@ def _import(engine: Engine, platform: settings.Platform, suite: str, root: Path)
         engine.remove_image(image)
         raise ImageError(f"image {platform.image}: tar of {root} failed with exit code {archive.returncode}")
     return image
-
-
-def _discard(root: Path) -> None:
-    """Remove the tree, but never through what debootstrap left mounted: it may be the host's own /proc."""
-    for point in reversed(_mounted_below(root)):
-        subprocess.run(["umount", "--", str(point)], stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    left = _mounted_below(root)
-    if left:
-        raise ImageError(f"{left[0]} is still mounted; unmount it and remove {root}")
-    shutil.rmtree(root, ignore_errors=True)
-
-
-def _mounted_below(root: Path) -> list[Path]:
-    table = Path("/proc/self/mountinfo")
-    if not table.exists():
-        return []
-    fields = (line.split(" ")[4] for line in table.read_text("utf-8", "surrogateescape").splitlines())
-    points = (Path(re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)) for text in fields)
-    real = root.resolve()
-    return [point for point in points if real in point.parents]

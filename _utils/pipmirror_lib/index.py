@@ -21,7 +21,7 @@ from packaging.utils import NormalizedName
 
 from pipmirror_lib import __version__, caches, linked, pages
 from pipmirror_lib.candidates import Candidate, NewestFirst
-from pipmirror_lib.errors import MirrorError, PipmirrorError, WheelError
+from pipmirror_lib.errors import MirrorError, PipmirrorError, WheelError, why
 from pipmirror_lib.fetch import CONNECTIONS, Client
 from pipmirror_lib.mirror import discard
 from pipmirror_lib.parts import canonical, requirement
@@ -171,7 +171,7 @@ class Index:
         try:
             place.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise MirrorError(f"cannot write {place}: {error.strerror}") from error
+            raise MirrorError(f"cannot write {place}: {why(error)}") from error
         return place
 
     def _download(

@@ -11,8 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pipmirror_lib.errors import MirrorError
-from pipmirror_lib.mirror import UNWANTED, Record, discard, write_atomically
+from pipmirror_lib.durable import write_atomically
+from pipmirror_lib.errors import MirrorError, why
+from pipmirror_lib.mirror import UNWANTED, Record, discard
 from pipmirror_lib.wheels import sha256_of
 
 
@@ -43,7 +44,7 @@ class KeptBuilds:
             except OSError:
                 shutil.copyfile(wheel, place / wheel.name)
         except OSError as error:
-            raise MirrorError(f"cannot write {place}: {error.strerror}") from error
+            raise MirrorError(f"cannot write {place}: {why(error)}") from error
         write_atomically(place / "record.json", json.dumps(record).encode())
         self._forget_old()
 

@@ -12,27 +12,24 @@ import json
 import os
 import shutil
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from pipmirror_lib import locks
-from pipmirror_lib.errors import MirrorError, WheelError
+from pipmirror_lib import locks, mounts, processes, records
+from pipmirror_lib.durable import TEMPORARY, move, sync, write_atomically
+from pipmirror_lib.errors import MirrorError, WheelError, why
 from pipmirror_lib.moments import now
 from pipmirror_lib.profile import TargetProfile
 from pipmirror_lib.settings import Files, Mirror
 from pipmirror_lib.wheels import checked_metadata, parse_name, sha256_of
 
 PRIVATE = ".pipmirror"
-FORMAT = 1
 UNWANTED = 7 * 86400  # seconds
-TEMPORARY = ".{}.{}.tmp"
-Record = dict[str, Any]
+Record = records.Record
 
 
 @dataclass(frozen=True)
@@ -59,6 +56,7 @@ class PlatformDirectory:
         self.journal_path = self.private / "journal.jsonl"
         self.profile_path = self.private / "profile.json"
         self.state_path = self.private / "state.json"
+        self.holder_path = self.private / "holder"
         self.scan_cache = self.private / "scan.cache"
         self.verdict_path = self.private / "verdict.cache"
         self.lists_path = self.private / "lists.cache"
@@ -76,23 +74,13 @@ class PlatformDirectory:
 
     def manifest(self) -> Record:
         """What is known of the wheels; MirrorError if it is there and cannot be understood."""
-        try:
-            data = json.loads(self.manifest_path.read_bytes())
-        except FileNotFoundError:
-            return {"format": FORMAT, "wheels": {}}
-        except (OSError, ValueError) as error:
-            raise MirrorError(
-                f"cannot read {self.manifest_path}: {error}; remove it and the wheels are recorded anew"
-            ) from error
-        if not isinstance(data, dict) or data.get("format") != FORMAT or not isinstance(data.get("wheels"), dict):
-            raise MirrorError(f"{self.manifest_path} is of another format; remove it and the wheels are recorded anew")
-        return data
+        return records.manifest(self.manifest_path)
 
     def profile(self) -> TargetProfile | None:
         """The target profile of the last time, or None where the platform was never profiled."""
         try:
             return TargetProfile.from_data(json.loads(self.profile_path.read_bytes()))
-        except (OSError, ValueError, TypeError, AttributeError):
+        except (OSError, ValueError, TypeError, AttributeError, LookupError, RecursionError):
             return None
 
     # -- writing -------------------------------------------------------------------------------------------
@@ -108,7 +96,7 @@ class PlatformDirectory:
             for directory in (self.private, self.logs, self.staging, self.work):
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
-            raise MirrorError(f"cannot write below {self.target}: {error.strerror} ({error.filename})") from error
+            raise MirrorError(f"cannot write below {self.target}: {why(error)} ({error.filename})") from error
 
     def own(self, path: Path, mode: int) -> None:
         try:
@@ -120,13 +108,30 @@ class PlatformDirectory:
             raise MirrorError(f"files: {error}") from error
 
     @contextmanager
-    def locked(self, timeout: int, waiting: Callable[[str], None] = lambda text: None) -> Iterator[None]:
-        """Hold the platform for one writer; MirrorError when another one keeps it for `timeout` seconds."""
+    def locked(self, timeout: int, waiting: Callable[[str], None] = lambda text: None) -> Iterator[bool]:
+        """Hold the platform for one writer; True where the last one was killed and may have left something.
+
+        MirrorError when another one keeps it for `timeout` seconds.
+        """
         lock = self.private / "lock"
         with locks.one_of([lock], lambda: waiting("waiting for another sync of it to finish"), timeout=timeout) as held:
             if held is None:
                 raise MirrorError(f"{self.name}: another sync has held the platform for {timeout} s (lock_timeout)")
-            yield
+            killed = self.holder_path.exists()
+            with suppress(OSError):  # a disk without room for that keeps nobody from working
+                self.holder_path.write_text(processes.owner())
+            try:
+                yield killed
+            finally:
+                with suppress(OSError):  # read-only since; the next holder only looks around
+                    self.holder_path.unlink(missing_ok=True)
+
+    def interrupted(self) -> bool:
+        """Whether a run has ended here without having said so."""
+        try:
+            return self.journal_path.exists() or processes.is_gone(self.holder_path.read_text())
+        except (OSError, ValueError):
+            return False  # mostly there is none
 
     def save(self, path: Path, content: str) -> None:
         """Replace a private file in one step, durably."""
@@ -166,11 +171,11 @@ class PlatformDirectory:
             aside.mkdir(mode=0o700, exist_ok=True)
             for name in filenames:
                 place = aside / f"{name}.{time.time_ns()}"
-                os.replace(self.public / name, place)
-                (self.public / f"{name}.metadata").unlink(missing_ok=True)
+                move(self.public / name, place)
+                _side(self.public / name).unlink(missing_ok=True)
                 manifest["wheels"].pop(name, None)
         except OSError as error:
-            raise MirrorError(f"cannot move {error.filename} into {aside}: {error.strerror}") from error
+            raise MirrorError(f"cannot move {error.filename} into {aside}: {why(error)}") from error
         self.save_manifest(manifest)
 
     def admit(self, manifest: Record, admissions: Iterable[Admission]) -> None:
@@ -181,21 +186,24 @@ class PlatformDirectory:
         try:
             with ThreadPoolExecutor(8) as pool:
                 described = list(pool.map(self._prepare, batch))
-            records = {a.filename: {**a.record, **more} for a, (_, more) in zip(batch, described, strict=True)}
-            self._promise(records)
-            for admission, (metadata, _) in zip(batch, described, strict=True):
-                self._enter(admission.staged, admission.filename, metadata)
-            self._settle(manifest, records)
+            promised = {a.filename: {**a.record, **more} for a, more in zip(batch, described, strict=True)}
+            self._promise(promised)
+            for admission in batch:
+                self._enter(admission.staged, admission.filename)
+            self._settle(manifest, promised)
         except OSError as error:
-            raise MirrorError(f"cannot write below {self.target}: {error.strerror}") from error
+            raise MirrorError(f"cannot write below {self.target}: {why(error)}") from error
 
-    def _prepare(self, admission: Admission) -> tuple[bytes, Record]:
-        described = _describe(admission.staged, admission.filename)
-        if admission.metadata_sha256 not in ("", described[1]["metadata_sha256"]):
+    def _prepare(self, admission: Admission) -> Record:
+        metadata, record = _describe(admission.staged, admission.filename)
+        if admission.metadata_sha256 not in ("", record["metadata_sha256"]):
             raise WheelError(f"{admission.filename} holds other METADATA than the index says; it cannot be trusted")
-        self.own(admission.staged, self.files.file_mode)
-        _sync(admission.staged)
-        return described
+        advertised = _side(admission.staged)
+        advertised.write_bytes(metadata)
+        for path in (admission.staged, advertised):
+            self.own(path, self.files.file_mode)
+            sync(path)
+        return record
 
     def remove(self, manifest: Record, filenames: Iterable[str], hide: Callable[[Record], object]) -> None:
         """Take wheels away: from the pages first (`hide` writes those of what stays), then from the disk.
@@ -208,45 +216,45 @@ class PlatformDirectory:
         hide(staying)
         try:
             for name in going:
-                (self.public / f"{name}.metadata").unlink(missing_ok=True)
+                _side(self.public / name).unlink(missing_ok=True)
                 (self.public / name).unlink(missing_ok=True)
-            _sync(self.public)
+            sync(self.public)
         except OSError as error:
-            raise MirrorError(f"cannot remove {error.filename}: {error.strerror}") from error
+            raise MirrorError(f"cannot remove {error.filename}: {why(error)}") from error
         manifest["wheels"] = staying
         self.save_manifest(manifest)
         self.journal_path.unlink(missing_ok=True)
 
-    def _promise(self, records: Mapping[str, Record]) -> None:
-        lines = [json.dumps({"filename": name, "record": record}) + "\n" for name, record in records.items()]
+    def _promise(self, promised: Mapping[str, Record]) -> None:
+        lines = [json.dumps({"filename": name, "record": record}) + "\n" for name, record in promised.items()]
         write_atomically(self.journal_path, "".join(lines).encode(), durable=True)
 
-    def _enter(self, staged: Path, filename: str, metadata: bytes) -> None:
+    def _enter(self, staged: Path, filename: str) -> None:
         """The wheel first, then what advertises it."""
-        os.replace(staged, self.public / filename)
-        self._side_file(filename, metadata)
+        move(staged, self.public / filename)
+        if _side(staged).is_file():
+            move(_side(staged), _side(self.public / filename))
 
     def _side_file(self, filename: str, metadata: bytes) -> None:
         """METADATA beside its wheel (PEP 658), so that clients need not fetch the wheel to decide."""
-        path = self.public / f"{filename}.metadata"
+        path = _side(self.public / filename)
         if not (path.is_file() and path.read_bytes() == metadata):
-            write_atomically(path, metadata, mode=self.files.file_mode)
+            write_atomically(path, metadata, mode=self.files.file_mode, durable=True)
             self.own(path, self.files.file_mode)
 
-    def _settle(self, manifest: Record, records: Mapping[str, Record]) -> None:
-        _sync(self.public)
-        manifest["wheels"].update(records)
+    def _settle(self, manifest: Record, entered: Mapping[str, Record]) -> None:
+        sync(self.public)
+        manifest["wheels"].update(entered)
         self.save_manifest(manifest)
         self.journal_path.unlink(missing_ok=True)
 
     def recover(self, manifest: Record) -> list[str]:
         """Finish what a killed run had promised; returns the wheels that came in. The lock must be held."""
         promised: dict[str, Record] = {}
-        for entry in _journal(self.journal_path):
-            filename, record = entry["filename"], entry["record"]
+        for filename, record in records.journal(self.journal_path).items():
             staged, final = self.staging / filename, self.public / filename
             if staged.is_file() and sha256_of(staged) == record["sha256"]:
-                self._enter(staged, filename, checked_metadata(staged, filename)[0])
+                self._enter(staged, filename)
             # What is neither here nor there any more was not lost by us; it will be fetched again.
             if final.is_file() and sha256_of(final) == record["sha256"]:
                 self._side_file(filename, checked_metadata(final, filename)[0])
@@ -275,8 +283,12 @@ class PlatformDirectory:
             except OSError:
                 shutil.copyfile(source, staged)
         except OSError as error:
-            raise MirrorError(f"cannot write {staged.parent}: {error.strerror}") from error
+            raise MirrorError(f"cannot write {staged.parent}: {why(error)}") from error
         return staged
+
+
+def _side(wheel: Path) -> Path:
+    return wheel.with_name(f"{wheel.name}.metadata")
 
 
 def _describe(path: Path, filename: str) -> tuple[bytes, Record]:
@@ -290,47 +302,10 @@ def _describe(path: Path, filename: str) -> tuple[bytes, Record]:
     }
 
 
-def _journal(path: Path) -> list[dict[str, Any]]:
-    """Entries of a journal. It is replaced as a whole, so a line that does not parse was never promised."""
-    try:
-        lines = path.read_text().splitlines()
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise MirrorError(f"cannot read {path}: {error.strerror}") from error
-    try:
-        return [json.loads(line) for line in lines]
-    except ValueError as error:
-        raise MirrorError(f"{path} is damaged ({error}); remove it and sync again") from error
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_atomically(path: Path, content: bytes, *, mode: int = 0o600, durable: bool = False) -> None:
-    """Write beside, then rename: a reader sees the old content or the new, never a part."""
-    temporary = path.with_name(TEMPORARY.format(path.name, f"{os.getpid()}-{threading.get_ident()}"))
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise MirrorError(f"cannot write {path}: {error.strerror}") from error
-
-
 def discard(path: Path) -> None:
     """Remove a tree that strangers may have built, however deep."""
     try:
+        mounts.remove(path)
         shutil.rmtree(path)
     except FileNotFoundError:
         return

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
+# Seconds by which clocks of machines that share a mirror may differ.
+SKEW = 86400
+
 
 def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
@@ -14,5 +17,10 @@ def age(moment: str) -> float:
     try:
         then = datetime.fromisoformat(moment.replace("Z", "+00:00"))
         return (datetime.now(timezone.utc) - then).total_seconds()
-    except (ValueError, TypeError):  # TypeError: a moment without its time zone
+    except (ValueError, TypeError, AttributeError):  # TypeError: a moment without its time zone
         return float("inf")
+
+
+def older(moment: str, seconds: float) -> bool:
+    """Whether it is that long ago; of a moment to come nobody knows, for the clock was or is wrong."""
+    return not -SKEW <= age(moment) <= seconds

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from pipmirror_lib.explain import count, gather
 from pipmirror_lib.garbage import rarely_collected
 from pipmirror_lib.local import LocalSource
 from pipmirror_lib.mirror import PlatformDirectory, Record
-from pipmirror_lib.moments import age
+from pipmirror_lib.moments import now, older
 from pipmirror_lib.profile import TargetProfile
 from pipmirror_lib.prune import Outlook
 from pipmirror_lib.settings import Mirror, Platform, RequirementSet
@@ -43,6 +43,11 @@ UNNEEDED = "begin the keep_days of wheels that no set needs"
 PRUNE = "remove wheels that are not needed any more"
 ENGINE_WORK = (ENGINE_NEEDED, REBUILD)
 LONG_WORK = (*ENGINE_WORK, UPGRADE, VERIFY)
+# What is remembered of a platform; whatever is of another kind is damage.
+_KINDS = {
+    **dict.fromkeys(("recipe", "prepared", "image", "base", "image_source", "verify_image", "looked", "synced"), str),
+    **dict.fromkeys(("unneeded", "verified"), dict),
+}
 NEVER_PROFILED = "the platform was never profiled; pipmirror.sync or pipmirror.prepare does it"
 
 
@@ -166,15 +171,15 @@ def _due(
     due = []
     if state.get("recipe") != recipe_of(platform):
         due.append(ENGINE_NEEDED)
-    elif mirror.rebuild_after and age(state.get("prepared", "")) > mirror.rebuild_after:
+    elif mirror.rebuild_after and older(state.get("prepared", ""), mirror.rebuild_after):
         due.append(REBUILD)
-    if mirror.upgrade is True or (mirror.upgrade and age(state.get("looked", "")) > mirror.upgrade):
+    if mirror.upgrade is True or (mirror.upgrade and older(state.get("looked", ""), mirror.upgrade)):
         due.append(UPGRADE)
     if plan.broken:
         due.append(f"{SET_ASIDE}: {'; '.join(plan.broken.values())}")
     if mirror.verify and plan.closure_digest and not proofs(state, proof_key(mirror, platform, directory, state, plan)):
         due.append(VERIFY)
-    if directory.journal_path.exists():
+    if directory.interrupted():
         due.append(RECOVER)
     if read_json(directory.published_path).get("manifest") != manifest_stamp(directory):
         due.append(PUBLISH)
@@ -192,7 +197,7 @@ def _unneeded(
     remembered = said if isinstance(said, dict) else {}
     known = _digest(sorted(remembered)) if remembered else ""
     # Their names are read only where they are others than those of the last time.
-    if plan.orphans_digest != known or prune.since(remembered, remembered) != remembered:
+    if plan.orphans_digest != known or _since(state, remembered) != remembered:
         due.append(f"{UNNEEDED}: {count(len(plan.orphans), 'wheel')}")
     if mirror.prune and plan.orphans_digest:
         outlook = removable(mirror, platform, directory, state, plan)
@@ -221,16 +226,21 @@ def removable(
         orphans = present - set(plan.closure)
     total = len(plan.closure) + len(orphans)
     # What the target's own pip has installed to prove the sets is needed, whatever our decision says.
-    installed = orphans.intersection((state.get("verified") or {}).get("wheels", ()))
+    proved = (state.get("verified") or {}).get("wheels")
+    installed = orphans.intersection(map(str, proved if isinstance(proved, list) else ()))
     if installed and proofs(state, proof_key(mirror, platform, directory, state, plan)):
         orphans -= installed
     return prune.outlook(
-        prune.since(orphans, state.get("unneeded") if plan.satisfied else None),
+        _since(state if plan.satisfied else {}, orphans),
         total=total,
         keep_days=mirror.keep_days,
         declared=any(wanted.requirements for wanted in platform.sets),
         force=force,
     )
+
+
+def _since(state: Mapping[str, Any], orphans: Collection[str]) -> dict[str, str]:
+    return prune.since(orphans, state.get("unneeded"), asleep=prune.asleep(state))
 
 
 def recipe_of(platform: Platform) -> str:
@@ -257,7 +267,8 @@ def proof_key(
 def proofs(state: Mapping[str, Any], key: str) -> dict[str, Any]:
     """What the last verification has shown, by set; empty where it was of something else."""
     verified = state.get("verified") or {}
-    return dict(verified["sets"]) if verified.get("key") == key else {}
+    sets = verified.get("sets")
+    return dict(sets) if verified.get("key") == key and isinstance(sets, dict) else {}
 
 
 def manifest_stamp(directory: PlatformDirectory) -> str:
@@ -266,17 +277,22 @@ def manifest_stamp(directory: PlatformDirectory) -> str:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A small private file; empty where it is absent or damaged, because all of them can be made anew."""
+    """A small private file, without what is damaged, because all of it can be made anew."""
     try:
         data = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return data if isinstance(data, dict) else {}
+    if not isinstance(data, dict):
+        return {}
+    return {key: value for key, value in data.items() if isinstance(value, _KINDS.get(key, object))}
 
 
 def remember(directory: PlatformDirectory, **changes: Any) -> None:
     """Change what is known of the platform beside its wheels; the lock must be held."""
-    directory.save(directory.state_path, json.dumps({**read_json(directory.state_path), **changes}))
+    state = read_json(directory.state_path)
+    if "unneeded" in state and prune.asleep(state):  # before a first sign of life hides that
+        state["unneeded"] = dict.fromkeys(state["unneeded"], now())
+    directory.save(directory.state_path, json.dumps({**state, **changes}))
 
 
 # -- the verdict cache -------------------------------------------------------------------------------------

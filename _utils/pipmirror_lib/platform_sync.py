@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any
@@ -48,8 +48,8 @@ class PlatformSync:
 
     def sync(self, upgrade: bool) -> list[str]:
         self.directory.create()
-        with self._locked():
-            manifest = self._recovered()
+        with self._locked() as killed:
+            manifest = self._recovered(killed)
             planned = self._tidy(manifest)
             if upgrade or plan.is_long(planned):
                 with self._turn():
@@ -100,8 +100,8 @@ class PlatformSync:
         if not self.directory.public.is_dir():
             return [f"{self.directory.public} does not exist; sync first"]
         self.directory.create()
-        with self._locked():
-            manifest = self._recovered()
+        with self._locked() as killed:
+            manifest = self._recovered(killed)
             planned = self._tidy(manifest)
             if plan.VERIFY in planned.due:
                 return ["not published: the sets were not verified; run pipmirror.sync or pipmirror.verify"]
@@ -117,8 +117,8 @@ class PlatformSync:
             self.details["leftovers"] = sweep.told(sweep.of_platform(self.directory, self.mirror.keep_days))
             return []
         self.directory.create()
-        with self._locked():
-            manifest = self._recovered()
+        with self._locked() as killed:
+            manifest = self._recovered(killed)
             planned = self._tidy(manifest)
             self._note_unneeded(planned)
             self._prune(planned, manifest, force=force)
@@ -131,7 +131,7 @@ class PlatformSync:
     def progress(self, text: str) -> None:
         self.run.progress(f"{self.platform.name}: {text}")
 
-    def _locked(self) -> AbstractContextManager[None]:
+    def _locked(self) -> AbstractContextManager[bool]:
         return self.directory.locked(self.mirror.lock_timeout, self.progress)
 
     @contextmanager
@@ -152,8 +152,13 @@ class PlatformSync:
     def _remember(self, **changes: Any) -> None:
         plan.remember(self.directory, **changes)
 
-    def _recovered(self) -> Record:
+    def _recovered(self, killed: bool) -> Record:
+        """The manifest, after what an interrupted run has begun is finished, and what it left is removed."""
         manifest = self.directory.manifest()
+        if killed:
+            # Its container may run for ever, and perhaps nothing will need the engine for a long time.
+            with suppress(EngineError):
+                _ = self.engine
         if recovered := self.directory.recover(manifest):
             self.notes.append(f"finished an interrupted sync: {explain.count(len(recovered), 'wheel')} recovered")
             self.details["recovered"] = recovered

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from pipmirror_lib.explain import SHOWN, count
 from pipmirror_lib.moments import age, now
 
 DAY = 86400  # seconds
+SLEEP = 366 * DAY
 HELD = "nothing was removed"
 NOT_PROFILED = "nothing is known of what the platform needs until pipmirror.sync or pipmirror.prepare has profiled it"
 UNVERIFIED = "the sets are not verified, so the pages cannot be written first; run pipmirror.sync or pipmirror.verify"
@@ -37,15 +39,27 @@ class Outlook:
     held: str = ""
 
 
-def since(orphans: Collection[str], remembered: object) -> dict[str, str]:
-    """Since when each orphan is not needed: as remembered, else from now on."""
+def since(orphans: Collection[str], remembered: object, *, asleep: bool = False) -> dict[str, str]:
+    """Since when each orphan is not needed: as remembered, else from now on; so for all after a long sleep."""
     moment = now()
-    known = remembered if isinstance(remembered, dict) else {}
+    known = remembered if isinstance(remembered, dict) and not asleep else {}
     # What is no moment of the past would let a wheel go at once, or never.
     said = {when for when in known.values() if isinstance(when, str)}
     sound = {when for when in said if 0 <= age(when) < float("inf")}
     kept = {name: when for name, when in known.items() if isinstance(when, str) and when in sound}
     return {name: kept.get(name, moment) for name in orphans}
+
+
+def asleep(state: Mapping[str, Any]) -> bool:
+    """Whether all that is remembered is so long ago that nobody has looked, or the clock has jumped since.
+
+    Days that nobody has seen do not count: else a wrong clock would take at once what should stay for `keep_days`.
+    """
+    unneeded, verified = state.get("unneeded") or {}, state.get("verified") or {}
+    signs = [state.get("synced"), state.get("looked"), state.get("prepared"), verified.get("at"), *unneeded.values()]
+    ages = [age(sign) for sign in signs if sign]
+    known = [one for one in ages if one != float("inf")]
+    return bool(known) and min(known) > SLEEP
 
 
 def outlook(unneeded: Mapping[str, str], *, total: int, keep_days: int, declared: bool, force: bool = False) -> Outlook:

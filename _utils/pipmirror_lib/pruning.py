@@ -29,8 +29,9 @@ class Pruning:
         if self.mirror.trial or (planned.satisfied and plan.ENGINE_NEEDED in planned.due):
             return {}
         # While a set is not satisfied, nobody can say what it will need: there are no orphans, and no day counts.
-        known = plan.read_json(self.directory.state_path).get("unneeded")
-        since = prune.since(planned.orphans, known)
+        state = plan.read_json(self.directory.state_path)
+        known = state.get("unneeded")
+        since = prune.since(planned.orphans, known, asleep=prune.asleep(state))
         if since == (known or {}):
             return {}
         if not test:

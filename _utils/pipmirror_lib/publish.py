@@ -15,8 +15,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 from pipmirror_lib import STAMP, upstream
-from pipmirror_lib.errors import MirrorError
-from pipmirror_lib.mirror import PlatformDirectory, Record, write_atomically
+from pipmirror_lib.durable import write_atomically
+from pipmirror_lib.errors import MirrorError, why
+from pipmirror_lib.mirror import PlatformDirectory, Record
 from pipmirror_lib.wheels import parse_name
 
 API_VERSION = "1.1"
@@ -157,6 +158,6 @@ def publish(directory: PlatformDirectory, wheels: Mapping[str, Record], stamp: s
             write_atomically(page, changed[path].encode(), mode=directory.files.file_mode)
             directory.own(page, directory.files.file_mode)
     except OSError as error:
-        raise MirrorError(f"cannot publish below {directory.public}: {error.strerror}") from error
+        raise MirrorError(f"cannot publish below {directory.public}: {why(error)}") from error
     directory.save(directory.published_path, json.dumps({"manifest": stamp, **_proof(directory, stamp)}))
     return {"written": sorted(changed), "removed": sorted(str(p.relative_to(directory.public)) for p in gone)}

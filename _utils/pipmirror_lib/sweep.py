@@ -12,7 +12,7 @@ from typing import Any
 
 from pipmirror_lib import builder
 from pipmirror_lib.engine import Engine, ImageInfo
-from pipmirror_lib.errors import EngineError, MirrorError
+from pipmirror_lib.errors import EngineError, MirrorError, why
 from pipmirror_lib.mirror import UNWANTED, PlatformDirectory, discard, downloads, metadata_cache, using_downloads
 from pipmirror_lib.plan import read_json
 from pipmirror_lib.prune import DAY
@@ -58,7 +58,7 @@ def clear(target: Path, leftovers: Leftovers) -> Leftovers:
             with using_downloads(target, lambda: leftovers["downloads"]):
                 """Its end removes them."""
     except OSError as error:
-        raise MirrorError(f"cannot remove {error.filename}: {error.strerror}") from error
+        raise MirrorError(f"cannot remove {error.filename}: {why(error)}") from error
     return {
         folder: {path: size for path, size in paths.items() if not os.path.lexists(path)}
         for folder, paths in leftovers.items()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from pipmirror_lib import sweep
-from pipmirror_lib.errors import PipmirrorError, SettingsError
+from pipmirror_lib.errors import PipmirrorError, SettingsError, why
 from pipmirror_lib.garbage import rarely_collected
 from pipmirror_lib.platform_sync import PlatformSync, Result
 from pipmirror_lib.prune import TRIAL
@@ -109,7 +109,7 @@ def _guarded(one: PlatformSync, act: Callable[[PlatformSync], list[str]]) -> Res
     except PipmirrorError as error:
         problems = [str(error)]
     except OSError as error:
-        problems = [f"{error.strerror or error}: {error.filename or one.mirror.target}"]
+        problems = [f"{error.filename or one.mirror.target}: {why(error)}"]
     except Exception as error:  # one platform's bug must not take the others' work along
         log.exception("pipmirror: %s", one.platform.name)
         problems = [f"internal error, see the minion's log: {type(error).__name__}: {error}"]

@@ -19,7 +19,7 @@ from packaging.version import Version
 
 from pipmirror_lib import builds, resolve
 from pipmirror_lib.candidates import Candidate
-from pipmirror_lib.errors import BuilderError, BuildError, EngineError, MirrorError, ResolutionError, WheelError
+from pipmirror_lib.errors import BuilderError, BuildError, EngineError, MirrorError, ResolutionError, WheelError, why
 from pipmirror_lib.index import Index, IndexSource
 from pipmirror_lib.kept import KeptBuilds
 from pipmirror_lib.logs import short
@@ -269,4 +269,4 @@ def _copy(source: Path, target: Path) -> None:
     except OSError as error:
         with suppress(OSError):
             target.unlink()
-        raise MirrorError(f"cannot copy {source.name} into {target.parent}: {error.strerror}") from error
+        raise MirrorError(f"cannot copy {source.name} into {target.parent}: {why(error)}") from error

@@ -20,11 +20,25 @@ from typing import Any
 
 import pytest
 from packaging.utils import canonicalize_name
-from pipmirror_lib import builder, builds, engine, engine_faults, images, inside, logs, proof, sdists, workplace
+from pipmirror_lib import (
+    builder,
+    builds,
+    engine,
+    engine_faults,
+    images,
+    inside,
+    logs,
+    mounts,
+    processes,
+    proof,
+    sdists,
+    workplace,
+)
 from pipmirror_lib.builds import BuildRequest
 from pipmirror_lib.engine import ImageInfo, RunResult, RunSpec
-from pipmirror_lib.errors import BuilderError, BuildError, EngineError, ImageError, VerifyError
+from pipmirror_lib.errors import BuilderError, BuildError, EngineError, ImageError, MirrorError, VerifyError
 from pipmirror_lib.logs import Log, harmless
+from pipmirror_lib.mirror import discard
 from pipmirror_lib.profile import TargetProfile
 from pipmirror_lib.sdists import BuildSystem, read_build_system, read_pkg_info
 from pipmirror_lib.settings import Container, Platform
@@ -411,10 +425,10 @@ def test_missing_debootstrap_says_so(fake: FakeEngine, tmp_path: Path, monkeypat
 
 
 def test_what_is_still_mounted_is_never_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "_mounted_below", lambda root: [root / "proc"])
+    monkeypatch.setattr(mounts, "below", lambda root: [root / "proc"])
     (tmp_path / "proc").mkdir()
-    with pytest.raises(ImageError, match="still mounted"):
-        images._discard(tmp_path)
+    with pytest.raises(MirrorError, match="still mounted"):
+        discard(tmp_path)
     assert (tmp_path / "proc").is_dir()
 
 
@@ -594,10 +608,13 @@ def test_only_containers_of_dead_processes_are_abandoned() -> None:
     ended.wait()
     owners = {"ours": os.getpid(), "init": 1, "dead": ended.pid}
     labels = {name: {engine.OWNER_LABEL: f"{socket.gethostname()}/{pid}"} for name, pid in owners.items()}
+    # Its number belongs to another process by now, as after a restart of the machine.
+    labels["reborn"] = {engine.OWNER_LABEL: f"{socket.gethostname()}/{os.getpid()}/1"}
+    labels["young"] = {engine.OWNER_LABEL: processes.owner()}
     labels |= {"elsewhere": {engine.OWNER_LABEL: f"other.invalid/{ended.pid}"}, "odd": {}}
     api = FakeApi()
     api.rows = [{"Id": name, "Labels": found} for name, found in labels.items()]
-    assert engine_with(api).remove_abandoned() == api.removed == ["dead"]
+    assert engine_with(api).remove_abandoned() == api.removed == ["dead", "reborn"]
 
 
 @pytest.mark.parametrize("step", ["create", "start", "wait"])

@@ -9,6 +9,8 @@ import json
 import os
 import resource
 import shutil
+import subprocess
+import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -17,14 +19,9 @@ from typing import Any
 
 import pytest
 from pipmirror_lib import mirror
+from pipmirror_lib.durable import write_atomically
 from pipmirror_lib.errors import MirrorError, WheelError
-from pipmirror_lib.mirror import (
-    Admission,
-    PlatformDirectory,
-    known_downloads,
-    using_downloads,
-    write_atomically,
-)
+from pipmirror_lib.mirror import Admission, PlatformDirectory, known_downloads, using_downloads
 from pipmirror_lib.settings import Files
 from pipmirror_lib.wheels import read_metadata, sha256_of
 
@@ -142,6 +139,29 @@ def test_one_writer_at_a_time(directory: PlatformDirectory) -> None:
             pass
     with other.locked(0):
         pass
+
+
+def test_a_holder_that_was_killed_is_known_by_the_next(directory: PlatformDirectory) -> None:
+    with directory.locked(0) as killed:
+        assert not killed
+        assert not directory.interrupted(), "it is at work"
+    for fails in (MirrorError, KeyboardInterrupt):
+        with pytest.raises(fails), directory.locked(0):
+            raise fails("it says so")
+        assert not directory.interrupted()
+    code = f"""if True:
+        import os
+        from pathlib import Path
+        from pipmirror_lib.mirror import PlatformDirectory
+        with PlatformDirectory(Path({str(directory.target)!r}), {directory.name!r}).locked(0):
+            os.kill(os.getpid(), 9)
+        """
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=False)
+    assert directory.interrupted()
+    with directory.locked(0) as killed:
+        assert killed
+    assert not directory.interrupted()
 
 
 def _neighbour(directory: PlatformDirectory) -> PlatformDirectory:

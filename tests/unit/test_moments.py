@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import pytest
-from pipmirror_lib.moments import age, now
+from pipmirror_lib.moments import age, now, older
 
 
 def test_now_is_less_than_two_seconds_ago() -> None:
@@ -22,3 +23,19 @@ def test_a_moment_is_as_old_as_it_says() -> None:
 @pytest.mark.parametrize("text", ["", "yesterday", "2024-13-01T00:00:00Z", "2024-12-01", "2024-12-01T00:00:00"])
 def test_what_is_no_moment_of_ours_is_for_ever_ago(text: str) -> None:
     assert age(text) == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("hours", "seconds", "is_older"),
+    [(1, 7200, False), (3, 7200, True), (-1, 7200, False), (-48, 7200, True), (-48, 10 * 86400, True)],
+)
+def test_what_is_to_come_tomorrow_is_a_clock_of_another_machine_and_later_none(
+    hours: int, seconds: int, is_older: bool
+) -> None:
+    then = datetime.now(timezone.utc) - timedelta(hours=hours)
+    assert older(then.isoformat(), seconds) is is_older
+
+
+@pytest.mark.parametrize("nothing", ["", "yesterday", None, 5, [], {}])
+def test_what_is_no_moment_is_old(nothing: Any) -> None:
+    assert older(nothing, 1e12)

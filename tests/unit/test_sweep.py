@@ -44,7 +44,11 @@ def names(leftovers: sweep.Leftovers) -> dict[str, list[str]]:
 
 def test_old_logs_go_but_for_those_that_a_wheel_names(mirror: Mirror) -> None:
     directory = directory_of(mirror)
-    directory.save_manifest({"format": 1, "wheels": {"a.whl": {"log": "kept.log"}, "b.whl": {}}})
+    manifest = directory.manifest()
+    names_of = [make_wheel(directory.public, project).name for project in ("a", "b")]
+    directory.record(manifest, names_of)
+    manifest["wheels"][names_of[0]]["log"] = "kept.log"
+    directory.save_manifest(manifest)
     for name, days in (("kept.log", 99), ("old.log", 31), ("young.log", 29)):
         aged(directory.logs / name, days)
     assert names(sweep.of_platform(directory, 30)) == {"logs": ["old.log"]}

@@ -1,0 +1,27 @@
+"""What is mounted below a directory: nothing is removed through it, for it may be the host's own /proc."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+from pipmirror_lib.errors import MirrorError
+
+
+def below(root: Path) -> list[Path]:
+    table = Path("/proc/self/mountinfo")
+    if not table.exists():
+        return []
+    fields = (line.split(" ")[4] for line in table.read_text("utf-8", "surrogateescape").splitlines())
+    points = (Path(re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)) for text in fields)
+    real = root.resolve()
+    return [point for point in points if real in point.parents]
+
+
+def remove(root: Path) -> None:
+    """Unmount what debootstrap has left there; MirrorError where it cannot be had away."""
+    for point in reversed(below(root)):
+        subprocess.run(["umount", "--", str(point)], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    if left := below(root):
+        raise MirrorError(f"{left[0]} is still mounted; unmount it and remove {root}")
