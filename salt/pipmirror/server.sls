@@ -1,0 +1,108 @@
+{#- nginx serves the mirror: pages and wheels, nothing hidden. Settings stand in the pillar key pipmirror_server. -#}
+{%- from tpldir ~ "/server.jinja" import problems, server with context %}
+{%- set site = {"Alpine": "/etc/nginx/http.d"}.get(grains["os_family"], "/etc/nginx/conf.d") ~ "/pipmirror.conf" %}
+{%- set htpasswd_path = "/etc/nginx/pipmirror.htpasswd" %}
+{#- Without the hashes: what is passed on shows in `state.show_sls`. #}
+{%- set shown = dict(server, htpasswd="") %}
+{%- set tls_port = (server.tls.listen | first | default("443") | string).rpartition(":")[2] %}
+{%- set managed_service = grains.get("init") in ["systemd", "sysvinit", "upstart", "openrc"] or salt["file.file_exists"]("/etc/init.d/nginx") %}
+{%- if problems %}
+
+pipmirror-server:
+  test.fail_without_changes:
+    {#- As the name too: under test=True this function drops the comment. #}
+    - name: {{ problems | join("\n") | tojson }}
+    - comment: {{ problems | join("\n") | tojson }}
+
+{%- else %}
+
+pipmirror-server-package:
+  pkg.installed:
+    - name: nginx
+    - install_recommends: False
+
+pipmirror-server-passwords:
+{%-   if server.htpasswd %}
+  file.managed:
+    - name: {{ htpasswd_path }}
+    {#- The name of the pillar key, not what stands there: hashes have no business in the output of a highstate. #}
+    - contents_pillar: pipmirror_server:htpasswd
+    - user: root
+    - group: {{ {"Debian": "www-data"}.get(grains["os_family"], "nginx") }}
+    - mode: '0640'
+    - show_changes: False
+    - require:
+      - pkg: pipmirror-server-package
+{%-   else %}
+  file.absent:
+    - name: {{ htpasswd_path }}
+{%-   endif %}
+
+{%-   if not server.names and grains["os_family"] == "Debian" %}
+
+pipmirror-server-default:
+  file.absent:
+    {#- Only the link: the distribution's file stays where it is. #}
+    - name: /etc/nginx/sites-enabled/default
+    - require:
+      - pkg: pipmirror-server-package
+    - require_in:
+      - file: pipmirror-server-site
+{%-   endif %}
+
+pipmirror-server-site:
+  file.managed:
+    - name: {{ site }}
+    - source: salt://{{ tpldir }}/nginx.conf.jinja
+    - template: jinja
+    - context:
+        server: {{ shown | tojson }}
+        htpasswd: {{ htpasswd_path if server.htpasswd else "" }}
+        tls_port: {{ tls_port | tojson }}
+    - user: root
+    - group: root
+    - mode: '0644'
+    {#- nginx itself judges the new file, alone, before it takes the place of the old one. #}
+    - check_cmd: >-
+        sh -c 'conf=$(mktemp) &&
+        printf "pid %s.pid; error_log stderr; events { } http { access_log off; include %s; }" "$conf" "$1" >"$conf" &&
+        nginx -t -q -c "$conf"; code=$?; rm -f "$conf" "$conf.pid"; exit $code' check
+    - require:
+      - pkg: pipmirror-server-package
+      - file: pipmirror-server-passwords
+
+pipmirror-server-test:
+  cmd.run:
+    - name: nginx -t -q
+    - onchanges:
+      - file: pipmirror-server-site
+
+pipmirror-server:
+{%-   if managed_service %}
+  service.running:
+    - name: nginx
+    - enable: True
+    - reload: True
+    - watch:
+      - file: pipmirror-server-site
+      - file: pipmirror-server-passwords
+    - require:
+      - cmd: pipmirror-server-test
+{%-   else %}
+  {#- No init system, as in a container: nginx is started, and told of changes, by itself. #}
+  cmd.run:
+    - name: nginx -s reload 2>/dev/null || nginx
+    - unless: test -s /run/nginx.pid && kill -0 "$(cat /run/nginx.pid)"
+    - require:
+      - cmd: pipmirror-server-test
+
+pipmirror-server-reload:
+  cmd.run:
+    - name: nginx -s reload
+    - onchanges:
+      - file: pipmirror-server-site
+      - file: pipmirror-server-passwords
+    - require:
+      - cmd: pipmirror-server
+{%-   endif %}
+{%- endif %}
