@@ -25,8 +25,13 @@ _SECTION = re.compile(r"\s*\[")
 _GLOBAL = re.compile(r"\s*\[global\]\s*")
 _OPTION = re.compile(r"([^\s#;:=\[][^:=]*?)\s*[:=]")
 _KEY = re.compile(r"\s*(?:\"([^\"]+)\"|'([^']+)'|([A-Za-z0-9_-]+))\s*=")
-# What may hold brackets that open nothing; strings first, because they may hold what looks like a comment.
-_QUOTED = re.compile(r'"""(?:.|\n)*?"""|\'\'\'(?:.|\n)*?\'\'\'|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'|#[^\n]*')
+# What may hold brackets that open nothing, the first that begins wins; long strings may end in a later line.
+_QUOTED = re.compile(
+    r'"""(?:.|\n)*?(?P<end>"""|\Z)'
+    r"|'''(?:.|\n)*?(?P<also>'''|\Z)"
+    r'|"(?:\\.|[^"\\\n])*"'
+    r"|'[^'\n]*'|#[^\n]*"
+)
 
 
 @dataclass(frozen=True)
@@ -130,8 +135,7 @@ def pip_conf(text: str, options: Mapping[str, str]) -> str:
         return "".join(lines)
     place = next((number for number, line in enumerate(lines) if _GLOBAL.fullmatch(line)), None)
     if place is None:
-        head = [*lines, "\n"] if lines else []
-        return "".join([*head, "[global]\n", *_block(options)])
+        return "".join([*lines, *_block(options, "[global]\n")])
     end = next((n for n in range(place + 1, len(lines)) if _SECTION.match(lines[n])), len(lines))
     own = _set_aside(_ini_options(lines[place + 1 : end]), options, lambda name: name.lower().replace("_", "-"))
     return "".join([*lines[: place + 1], *_block(options), *own, *lines[end:]])
@@ -147,8 +151,8 @@ def uv_toml(text: str, options: Mapping[str, str]) -> str:
     return "".join([*_block(options), *_set_aside(own, options, str), *lines[top:]])
 
 
-def _block(options: Mapping[str, str]) -> list[str]:
-    return [f"{BEGIN}\n", *(f"{name} = {value}\n" for name, value in options.items()), f"{END}\n"]
+def _block(options: Mapping[str, str], head: str = "") -> list[str]:
+    return [f"{BEGIN}\n{head}", *(f"{name} = {value}\n" for name, value in options.items()), f"{END}\n"]
 
 
 def _restored(text: str) -> list[str]:
@@ -195,14 +199,18 @@ def _toml_statements(lines: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
         if not own and _SECTION.match(line):
             return
         own.append(line)
-        rest = _QUOTED.sub("", "".join(own))
-        opened = sum(rest.count(bracket) for bracket in "[{") - sum(rest.count(bracket) for bracket in "]}")
-        if opened <= 0 and '"""' not in rest and "'''" not in rest:
+        rest = _QUOTED.sub(_open_end, "".join(own))
+        if sum(map(rest.count, "[{")) <= sum(map(rest.count, "]}")):
             found = _KEY.match(own[0])
             yield next(filter(None, found.groups())) if found else "", own
             own = []
     if own:
         yield "", own
+
+
+def _open_end(quoted: re.Match[str]) -> str:
+    """Nothing, or what keeps the statement open where a long string has no end yet."""
+    return "[" if "" in (quoted["end"], quoted["also"]) else ""
 
 
 _WRITERS = {"pip": (pip_conf, pip_options), "uv": (uv_toml, uv_options)}

@@ -5,7 +5,7 @@
 {#- Without the hashes: what is passed on shows in `state.show_sls`. #}
 {%- set shown = dict(server, htpasswd="") %}
 {%- set tls_port = (server.tls.listen | first | default("443") | string).rpartition(":")[2] %}
-{%- set managed_service = grains.get("init") in ["systemd", "sysvinit", "upstart", "openrc"] or salt["file.file_exists"]("/etc/init.d/nginx") %}
+{%- set managed_service = grains.get("init") in ["systemd", "sysvinit", "upstart", "openrc"] %}
 {%- if problems %}
 
 pipmirror-server:

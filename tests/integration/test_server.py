@@ -1,0 +1,244 @@
+"""The whole way: a mirror behind the distribution's nginx, and machines that reach nothing else."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from pipmirror_lib.engine import Engine
+
+from tests.integration.conftest import Ensure
+from tests.support.box import Box, box, closed_network, join
+from tests.support.localindex import LocalIndex
+from tests.support.salt import Minion
+from tests.support.site import IMAGE, PLATFORM, Site
+from tests.support.target import Target
+
+pytestmark = pytest.mark.integration
+
+UV = Path(sys.executable).with_name("uv")
+JSON_TYPE = "application/vnd.pypi.simple.v1+json"
+# What pip 26 sends.
+PIP_ACCEPT = f"{JSON_TYPE}, application/vnd.pypi.simple.v1+html; q=0.1, text/html; q=0.01"
+
+
+@dataclass
+class Served:
+    """A mirror, the machine whose nginx serves it, and a network on which nothing but that machine is."""
+
+    site: Site
+    server: Box
+    minion: Minion
+    network: str
+    image: str
+    directory: Path
+    settings: dict[str, Any] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.server.address()}"
+
+    def get(self, path: str, **headers: str) -> requests.Response:
+        return requests.get(f"{self.url}/{path}", headers=headers, timeout=10, allow_redirects=False)
+
+
+@pytest.fixture(scope="module")
+def image(engine: Engine, ensure: Ensure, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """With a Python that can run Salt, and pip."""
+    ensure(IMAGE)
+    return Target.prepare(engine, "bookworm", tmp_path_factory.mktemp("box")).image.id
+
+
+@pytest.fixture(scope="module")
+def served(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    directory = tmp_path_factory.mktemp("served")
+    directory.chmod(0o755)  # nginx has no rights of ours
+    with LocalIndex() as index, closed_network() as network, box(image, [directory]) as server:
+        site = Site(directory, index)
+        site.wheel("alpha", requires=["beta>=1"])
+        site.wheel("beta", "2.0")
+        # Old and young, for clients that ask how old a file is.
+        site.index.change(site.wheel("beta", "1.0"), upload_time="2020-01-01T00:00:00Z")
+        site.settings["packages"] = ["alpha", "beta==1.0"]
+        site.settings["sets"] = {"new": ["beta==2.0"]}
+        site.good(site.apply())
+        minion = Minion(directory / "server", extra_pillar={"pipmirror_server": {"target": str(site.target)}})
+        join(network, server)
+        yield Served(site, server, minion, network, image, directory)
+
+
+def serve(served: Served, **settings: Any) -> dict[str, Any]:
+    """Apply the SLS with these settings; all went well."""
+    served.settings = settings
+    served.minion.extra_pillar["pipmirror_server"] = {"target": str(served.site.target), **settings}
+    answer = served.server.apply(served.minion, "pipmirror.server")
+    bad = {name: state["comment"] for name, state in answer.states.items() if state["result"] is not True}
+    assert not bad, json.dumps(bad, indent=1)
+    return {name: state["changes"] for name, state in answer.states.items() if state["changes"]}
+
+
+@pytest.fixture
+def plain(served: Served) -> Served:
+    """Served without any restriction."""
+    if served.settings != {}:
+        serve(served)
+    return served
+
+
+def test_from_nothing_to_a_server(served: Served) -> None:
+    changed = serve(served)
+    assert {"pipmirror-server-package", "pipmirror-server-site", "pipmirror-server"} <= set(changed)
+    assert serve(served) == {}, "the second run changes something"
+    page = served.get(f"{PLATFORM}/simple/alpha/", Accept=PIP_ACCEPT)
+    assert page.headers["Content-Type"] == JSON_TYPE
+    assert page.headers["Vary"] == "Accept-Encoding, Accept"
+    assert page.headers["Cache-Control"] == "no-cache"
+    (file,) = page.json()["files"]
+    wheel = served.get(f"{PLATFORM}/simple/alpha/{file['url']}")
+    assert wheel.status_code == 200
+    assert len(wheel.content) == file["size"]
+    again = served.get(f"{PLATFORM}/simple/alpha/{file['url']}", **{"If-None-Match": wheel.headers["ETag"]})
+    assert again.status_code == 304
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("", "text/html; charset=utf-8"),
+        ("*/*", "text/html; charset=utf-8"),
+        ("text/html", "text/html; charset=utf-8"),
+        (JSON_TYPE, JSON_TYPE),
+        ("application/vnd.pypi.simple.latest+json", JSON_TYPE),
+        (f"text/html;q=0.5, {JSON_TYPE};q=0.9", JSON_TYPE),
+        (f"{JSON_TYPE};q=0, text/html", "text/html; charset=utf-8"),
+        (f"{JSON_TYPE}; q=0.0", "text/html; charset=utf-8"),
+    ],
+)
+def test_what_is_asked_for_is_served(plain: Served, accept: str, kind: str) -> None:
+    for path in ("simple/", "simple/alpha/"):
+        assert plain.get(f"{PLATFORM}/{path}", Accept=accept).headers["Content-Type"] == kind
+
+
+def test_nothing_hidden_is_served(plain: Served) -> None:
+    assert (plain.site.target / ".pipmirror" / PLATFORM / "manifest.json").is_file()
+    for path in (".pipmirror/", f".pipmirror/{PLATFORM}/manifest.json", f"{PLATFORM}/../.pipmirror/", ".%70ipmirror/"):
+        assert plain.get(path).status_code == 404
+    assert ".pipmirror" not in plain.get("").text
+    redirected = plain.get(f"{PLATFORM}/simple")
+    assert (redirected.status_code, redirected.headers["Location"]) == (301, f"/{PLATFORM}/simple/")
+
+
+def test_wget_finds_every_wheel(plain: Served, tmp_path: Path) -> None:
+    command = ["wget", "-q", "-r", "-A", "whl", "-np", "-nd", f"{plain.url}/{PLATFORM}/"]
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=60)
+    assert {path.name for path in tmp_path.iterdir()} == plain.site.wheels()
+
+
+def test_a_faulty_configuration_replaces_nothing(plain: Served) -> None:
+    plain.minion.extra_pillar["pipmirror_server"]["allow"] = ["300.0.0.0/8"]
+    answer = plain.server.apply(plain.minion, "pipmirror.server")
+    assert answer.states["pipmirror-server-site"]["result"] is False
+    assert "300.0.0.0/8" in answer.states["pipmirror-server-site"]["comment"]
+    assert plain.get(f"{PLATFORM}/simple/").status_code == 200
+    assert plain.server.run("nginx", "-t").returncode == 0, "it would not start again"
+    assert serve(plain) == {}
+
+
+def test_faults_of_the_pillar(served: Served) -> None:
+    served.minion.extra_pillar["pipmirror_server"] = {"target": "x;y", "lisen": [1], "names": ["a; b"], "tls": {"k": 1}}
+    (state,) = served.server.apply(served.minion, "pipmirror.server").states.values()
+    assert state["result"] is False
+    told = state["comment"].splitlines()
+    assert [line.split(": ", 1)[0] for line in told] == [
+        "pipmirror_server:lisen",
+        "pipmirror_server:tls:k",
+        "pipmirror_server:target",
+        "pipmirror_server:names",
+    ]
+
+
+def test_who_may_read(served: Served) -> None:
+    secret = served.server.good("openssl", "passwd", "-apr1", "s3cret").strip()
+    changed = serve(served, htpasswd=f"reader:{secret}\n")
+    assert secret not in json.dumps(changed), "hashes are nobody's business"
+    shown = served.server.call(served.minion, "state.show_sls", "pipmirror.server").value
+    assert secret not in json.dumps(shown)
+    assert served.get(f"{PLATFORM}/").status_code == 401
+    url = f"{served.url}/{PLATFORM}/"
+    assert requests.get(url, auth=("reader", "s3cret"), timeout=10).status_code == 200
+    assert serve(served, htpasswd=f"reader:{secret}\n") == {}
+    serve(served, allow=["192.0.2.0/24"])
+    assert served.get(f"{PLATFORM}/").status_code == 403
+
+
+def test_over_tls(served: Served) -> None:
+    certificate, key = served.directory / "server.pem", served.directory / "server.key"
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=mirror"]
+    address = served.server.address()
+    made += ["-addext", f"subjectAltName=IP:{address}", "-out", str(certificate), "-keyout", str(key)]
+    subprocess.run(made, check=True, capture_output=True, timeout=60)
+    serve(served, tls={"certificate": str(certificate), "key": str(key)})
+    plain = served.get(f"{PLATFORM}/simple/?x=1")
+    assert (plain.status_code, plain.headers["Location"]) == (301, f"https://{address}/{PLATFORM}/simple/?x=1")
+    secure = requests.get(f"https://{address}/{PLATFORM}/simple/", verify=str(certificate), timeout=10)
+    assert secure.status_code == 200
+
+
+@pytest.fixture
+def consumer(plain: Served) -> Iterator[Box]:
+    """A machine that reaches nothing but the mirror."""
+    with box(plain.image, [plain.directory], network=plain.network) as client:
+        yield client
+
+
+def configure(served: Served, consumer: Box, name: str, **settings: Any) -> tuple[Minion, dict[str, str]]:
+    minion = Minion(served.directory / name, extra_pillar={"pipmirror_client": {"platform": PLATFORM, **settings}})
+    answer = consumer.apply(minion, "pipmirror.client")
+    assert answer.code == 0, answer
+    return minion, answer.states["pipmirror-client"]["changes"]
+
+
+def install_with_both(consumer: Box, *requirements: str) -> dict[str, str]:
+    """{tool: what it installed}, each into an empty directory."""
+    consumer.good("pip", "install", "--target", "/opt/pip", *requirements)
+    consumer.good(UV, "pip", "install", "--target", "/opt/uv", *requirements)
+    found = {}
+    for tool in ("pip", "uv"):
+        names = consumer.good("ls", f"/opt/{tool}").split()
+        found[tool] = " ".join(sorted(name for name in names if name.endswith(".dist-info")))
+        consumer.good("rm", "-r", f"/opt/{tool}")
+    return found
+
+
+def test_a_consumer_installs_from_the_mirror_alone(served: Served, consumer: Box) -> None:
+    assert consumer.run("pip", "download", "--no-cache-dir", "--timeout", "1", "--retries", "0", "alpha").returncode
+    consumer.good("sh", "-c", "printf '[global]\\ntimeout = 7\\nindex-url = http://old.invalid/\\n' >/etc/pip.conf")
+    url = f"http://{served.server.address(served.network)}"
+    minion, changes = configure(served, consumer, "consumer", url=url)
+    assert set(changes) == {"/etc/pip.conf", "/etc/uv/uv.toml"}
+    assert consumer.apply(minion, "pipmirror.client").states["pipmirror-client"]["changes"] == {}
+    assert "timeout = 7" in consumer.good("cat", "/etc/pip.conf")
+    both = install_with_both(consumer, "alpha", "beta")
+    assert both == dict.fromkeys(("pip", "uv"), "alpha-1.0.dist-info beta-2.0.dist-info")
+    minion.extra_pillar["pipmirror_client"]["absent"] = True
+    assert consumer.apply(minion, "pipmirror.client").code == 0
+    assert consumer.good("cat", "/etc/pip.conf") == "[global]\ntimeout = 7\nindex-url = http://old.invalid/\n"
+    assert consumer.run("test", "-e", "/etc/uv/uv.toml").returncode == 1
+
+
+def test_a_consumer_of_a_mounted_directory(served: Served, consumer: Box) -> None:
+    configure(served, consumer, "mounted", find_links=str(served.site.target))
+    both = install_with_both(consumer, "alpha", "beta<2")
+    assert both == dict.fromkeys(("pip", "uv"), "alpha-1.0.dist-info beta-1.0.dist-info")
+
+
+def test_uv_is_at_hand() -> None:
+    assert shutil.which(str(UV)), "the tests of consumers need it beside this interpreter"

@@ -1,0 +1,133 @@
+"""What pip and uv are told, beside what an administrator has told them."""
+
+from __future__ import annotations
+
+import configparser
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomllib
+from pipmirror_lib import clients
+from pipmirror_lib.clients import BEGIN, END, SET_ASIDE
+from pipmirror_lib.errors import MirrorError, SettingsError
+
+CASES = json.loads(Path(__file__).with_name("clients.json").read_text())
+WRITE = {"pip": clients.pip_conf, "uv": clients.uv_toml}
+
+
+def written(text: str) -> str:
+    """The cases name our comments in short."""
+    return text.replace("# <", BEGIN).replace("# >", END).replace("# - ", SET_ASIDE)
+
+
+def options_of(tool: str, text: str) -> dict[str, Any]:
+    """As the tool itself reads it."""
+    if tool == "uv":
+        return tomllib.loads(text)
+    parser = configparser.RawConfigParser()
+    parser.read_string(text)
+    return {name.replace("_", "-"): value for name, value in parser.items("global")}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['tool']}: {case['name']}")
+def test_cases(case: dict[str, Any]) -> None:
+    tool, options, before = case["tool"], case["options"], case.get("back", case["old"])
+    write = WRITE[tool]
+    new = write(case["old"], options)
+    assert new == written(case["new"])
+    assert write(new, options) == new, "the second time changes it"
+    wanted = {name: tomllib.loads(f"x = {value}")["x"] if tool == "uv" else value for name, value in options.items()}
+    assert options_of(tool, new).items() >= wanted.items()
+    assert write(new, {}) == before, "what stood there comes back"
+    others = {"offline": "true"} if tool == "uv" else {"timeout": "9"}
+    assert write(new, others) == write(before, others), "one declaration takes the place of another"
+
+
+def test_from_an_index() -> None:
+    client = clients.load({"url": "http://me:word@mirror:8080/pip/"}, "debian-bookworm")
+    url = "http://me:word@mirror:8080/pip/debian-bookworm/simple/"
+    assert clients.pip_options(client) == {"index-url": url, "trusted-host": "mirror:8080"}
+    assert clients.uv_options(client) == {"index-url": f'"{url}"'}
+
+
+def test_from_an_index_with_a_certificate() -> None:
+    client = clients.load({"url": "https://mirror", "ca_cert": "/etc/ssl/our.pem"}, "rocky-9")
+    url = "https://mirror/rocky-9/simple/"
+    assert clients.pip_options(client) == {"index-url": url, "cert": "/etc/ssl/our.pem"}
+    assert clients.uv_options(client) == {"index-url": f'"{url}"', "native-tls": "true"}
+
+
+def test_from_an_index_whose_certificate_is_not_checked() -> None:
+    client = clients.load({"url": "https://mirror", "trusted": True}, "rocky-9")
+    assert clients.pip_options(client)["trusted-host"] == "mirror"
+    assert clients.uv_options(client)["allow-insecure-host"] == '["mirror"]'
+
+
+def test_from_a_directory() -> None:
+    client = clients.load({"find_links": "/mnt/pip/", "platforms": {"rocky-9": "rockylinux-9"}}, "rocky-9")
+    assert clients.pip_options(client) == {"no-index": "true", "find-links": "/mnt/pip/rockylinux-9"}
+    assert clients.uv_options(client) == {"no-index": "true", "find-links": '["/mnt/pip/rockylinux-9"]'}
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({}, "pipmirror_client:url: name where the mirror is"),
+        (None, "pipmirror_client:url: name where the mirror is"),
+        ({"url": "http://m", "find_links": "/x"}, "pipmirror_client:url: name where the mirror is"),
+        ({"url": "ftp://m"}, "pipmirror_client:url: must be a URL"),
+        ({"url": "http://m/\nx = 1"}, "pipmirror_client:url: must be a URL"),
+        ({"url": 'http://m/"'}, "pipmirror_client:url: must be a URL"),
+        ({"find_links": "x"}, "pipmirror_client:find_links: 'x' must be an absolute path"),
+        ({"find_links": "/x\ny"}, "pipmirror_client:find_links: '/x\\ny' must be an absolute path"),
+        ({"url": "http://m", "ca_cert": "x.pem"}, "pipmirror_client:ca_cert: 'x.pem' must be an absolute path"),
+        ({"url": "http://m", "platform": "../x"}, "pipmirror_client:platform: '../x' is not the name of a platform"),
+        ({"url": "http://m", "pip": "no"}, "pipmirror_client:pip: must be true or false"),
+        ({"url": "http://m", "platfrom": "x"}, "pipmirror_client:platfrom: unknown key; did you mean 'platform'?"),
+        ([], "pipmirror_client: must be a mapping"),
+    ],
+)
+def test_faults(settings: Any, told: str) -> None:
+    with pytest.raises(SettingsError) as raised:
+        clients.load(settings, "debian-bookworm")
+    assert told in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "pip", "uv"),
+    [
+        ("Linux", "/etc/pip.conf", "/etc/uv/uv.toml"),
+        ("FreeBSD", "/etc/pip.conf", "/etc/uv/uv.toml"),
+        ("Darwin", "/Library/Application Support/pip/pip.conf", "/etc/uv/uv.toml"),
+        ("Windows", "D:/Data/pip/pip.ini", "D:/Data/uv/uv.toml"),
+    ],
+)
+def test_paths(kernel: str, pip: str, uv: str) -> None:
+    assert clients.paths(kernel, {"PROGRAMDATA": "D:/Data"}) == {"pip": Path(pip), "uv": Path(uv)}
+
+
+def test_mode_and_owner_stay(tmp_path: Path) -> None:
+    path = tmp_path / "pip.conf"
+    path.write_text("[global]\n")
+    path.chmod(0o640)
+    clients.store(path, "[global]\ntimeout = 7\n")
+    assert (path.read_text(), path.stat().st_mode & 0o777) == ("[global]\ntimeout = 7\n", 0o640)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["pip.conf"]
+    clients.store(path, "")
+    assert not path.exists()
+
+
+def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "uv.toml").write_bytes(b"\xff")
+    with pytest.raises(MirrorError, match=r"cannot read .*uv\.toml"):
+        clients.drift(None, {"uv": tmp_path / "uv.toml"})
+
+
+def test_only_what_is_asked_for(tmp_path: Path) -> None:
+    files = {"pip": tmp_path / "pip.conf", "uv": tmp_path / "uv.toml"}
+    for path, (_, content) in clients.drift(clients.load({"find_links": "/x"}, "p"), files).items():
+        clients.store(path, content)
+    without = clients.load({"find_links": "/x", "uv": False}, "p")
+    assert clients.drift(without, files) == {files["uv"]: (files["uv"].read_text(), "")}
