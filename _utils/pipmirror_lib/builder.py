@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from pipmirror_lib import inside, settings
+from pipmirror_lib import inside, locks, settings
 from pipmirror_lib.engine import LABEL, Engine, ImageInfo, RunResult, RunSpec
 from pipmirror_lib.errors import BuilderError, EngineError
-from pipmirror_lib.images import BaseImage, Progress, ensure, present
+from pipmirror_lib.images import DEBOOTSTRAPPED_LABEL, BaseImage, Progress, ensure, present
 from pipmirror_lib.logs import reason, short
 from pipmirror_lib.moments import older
 from pipmirror_lib.profile import TargetProfile
@@ -70,21 +71,68 @@ def prepare(
     kind = "builder" if command is None or command == platform.pre_command else "verify"
     if command is not None:
         platform = dataclasses.replace(platform, pre_command=command)
-    base = present(engine, platform)
-    made = _newest(engine, recipe(platform, base.id)) if base else None
-    if base and made and not force and not _expired(made, rebuild_after):
-        return _builder(made, base, recipe(platform, base.id), reused=True)
-    # A registry may hold a new image under the old name by now, and debootstrap newer packages.
-    base = ensure(engine, platform, workdir, progress, refresh=force or made is not None)
+    before = present(engine, platform)
+    made = _newest(engine, recipe(platform, before.id)) if before else None
+    if before and made and not force and not _expired(made, rebuild_after):
+        return _builder(made, before, recipe(platform, before.id), reused=True)
+    outdated = {info.id for info in engine.find({_LABELS["kind"]: kind})} if force else set()
+    with _alone(f"{platform.image} {platform.architecture}", limits, progress):
+        base = present(engine, platform)
+        if base is None or base == before:  # else somebody has fetched it while we were waiting
+            # A registry may hold a new image under the old name by now, and debootstrap newer packages.
+            base = ensure(engine, platform, workdir, progress, refresh=force or made is not None)
     digest = recipe(platform, base.id)
     if not platform.pre_command.strip():
         return _builder(_image(engine, base.id), base, digest, reused=True)
-    made = None if force else _newest(engine, digest)
-    if made and not _expired(made, rebuild_after):
-        return _builder(made, base, digest, reused=True)
-    made = _make(engine, platform, limits, base, kind=kind, workdir=workdir, progress=progress)
-    _remove_superseded(engine, made, rebuild_after)
+    with _alone(digest, limits, progress):
+        made = _newest(engine, digest)
+        if made and made.id not in outdated and not _expired(made, rebuild_after):
+            return _builder(made, base, digest, reused=True)
+        # Whoever held the lock before us may have been killed.
+        engine.remove_abandoned()
+        made = _make(engine, platform, limits, base, kind=kind, workdir=workdir, progress=progress)
+        _remove_superseded(engine, made, rebuild_after)
     return _builder(made, base, digest, reused=False)
+
+
+@contextmanager
+def _alone(what: str, limits: settings.Container, progress: Progress) -> Iterator[None]:
+    """Of all processes on this machine and their threads, be the one that makes an image; the others wait to use it.
+
+    As long as making it may take; then something is wrong, and making it twice does no harm.
+    """
+    lock = locks.of_machine(hashlib.sha256(what.encode()).hexdigest()[:16])
+    text = "waiting for another run that makes the same image"
+    with locks.one_of([lock], lambda: progress(text), timeout=limits.timeout):
+        yield
+
+
+def _use(image: str) -> Path:
+    """What every run shares that uses an image, and nobody holds alone but to remove it."""
+    return locks.of_machine(f"use-{image.rpartition(':')[2][:16]}")
+
+
+def using(image: str) -> AbstractContextManager[None]:
+    """While it lasts, nobody takes the image away, also between two containers."""
+    return locks.shared(_use(image))
+
+
+def remove(engine: Engine, info: ImageInfo) -> bool:
+    """Remove an image of ours, and a base of ours that has lost its name to a newer one; False where it was gone.
+
+    EngineError where a run, a container or another image uses it.
+    """
+    with locks.one_of([_use(info.id)], timeout=0) as alone:
+        if alone is None:
+            raise EngineError(f"image {info.id}: a run uses it")
+        removed = engine.remove_image(info.id)
+        with suppress(OSError):  # another user's, in a directory that is everybody's: an empty file stays
+            alone.unlink()
+    base = engine.image(info.labels.get(_LABELS["base"], ""))
+    if base and DEBOOTSTRAPPED_LABEL in base.labels and not base.tags:
+        with suppress(EngineError):  # another image of ours needs it
+            engine.remove_image(base.id)
+    return removed
 
 
 def _builder(info: ImageInfo, base: BaseImage, digest: str, *, reused: bool) -> BuilderImage:
@@ -171,14 +219,13 @@ def _remove_superseded(engine: Engine, made: ImageInfo, rebuild_after: int) -> N
     Two mirrors may give platforms of one name different commands: those images live until they are too old.
     """
     same = {_LABELS[key]: made.labels[_LABELS[key]] for key in ("platform", "kind")}
-    for info in engine.find(same):
-        ours = info.labels.get(_LABELS["command"]) == made.labels[_LABELS["command"]]
+    # One of the same recipe has lost its name to the new one, whatever platform it was made for.
+    nameless = engine.find({_LABELS["recipe"]: made.labels[_LABELS["recipe"]]})
+    for info in {info.id: info for info in (*engine.find(same), *nameless)}.values():
+        ours = info in nameless or info.labels.get(_LABELS["command"]) == made.labels[_LABELS["command"]]
         if info.id != made.id and (ours or _expired(info, rebuild_after)):
-            try:
-                engine.remove_image(info.id)
-            except EngineError:
-                # In use by another run, which will leave it to the next one.
-                continue
+            with suppress(EngineError):  # in use by another run, which will leave it to the next one
+                remove(engine, info)
 
 
 def unused(engine: Engine, used: Collection[str], seconds: int) -> list[ImageInfo]:

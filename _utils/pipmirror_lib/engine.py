@@ -76,6 +76,7 @@ class ImageInfo:
     created: datetime
     architecture: str
     size: int = 0
+    tags: tuple[str, ...] = ()
 
 
 class Engine:
@@ -310,7 +311,8 @@ def _info(row: Mapping[str, Any]) -> ImageInfo:
     labels = (row.get("Config") or {}).get("Labels") or {}
     architecture = "/".join(filter(None, (row.get("Architecture"), row.get("Variant"))))
     made = _moment(str(row.get("Created", "")))
-    return ImageInfo(str(row["Id"]), dict(labels), made, architecture, int(row.get("Size") or 0))
+    tags = tuple(map(str, row.get("RepoTags") or ()))
+    return ImageInfo(str(row["Id"]), dict(labels), made, architecture, int(row.get("Size") or 0), tags)
 
 
 def _moment(text: str) -> datetime:

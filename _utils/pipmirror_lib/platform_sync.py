@@ -197,7 +197,7 @@ class PlatformSync:
 
     def _image(self, command: str | None = None, *, force: bool = False) -> BuilderImage:
         """The image in which a command (the platform's own, if none is named) has run."""
-        return builder.prepare(
+        image = builder.prepare(
             self.engine,
             self.platform,
             self.mirror.container,
@@ -207,6 +207,8 @@ class PlatformSync:
             command=command,
             progress=self.progress,
         )
+        self.run.holds(builder.using(image.id))
+        return image
 
     def _prepare(self, force: bool) -> Quarters:
         self.progress("preparing the builder image")

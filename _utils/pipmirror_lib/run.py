@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,11 @@ class Run:
 
     def __exit__(self, *exception: Any) -> None:
         self._stack.__exit__(*exception)
+
+    def holds(self, resource: AbstractContextManager[object]) -> None:
+        """Have something until the run is over."""
+        with self._lock:
+            self._stack.enter_context(resource)
 
     def interrupt(self) -> None:
         """End this run's containers, so that the threads that wait for them end as well."""

@@ -91,7 +91,7 @@ def images(mirrors: Iterable[Mirror], declared: Iterable[Mirror], *, test: bool)
 
 def _gone(engine: Engine, info: ImageInfo, notes: list[str]) -> bool:
     try:
-        return engine.remove_image(info.id)
+        return builder.remove(engine, info)
     except EngineError as error:  # a container uses it, or an image that somebody made of it
         notes.append(f"a builder image was left alone: {error}")
         return False

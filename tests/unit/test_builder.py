@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 import json
 import os
@@ -12,8 +13,10 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+import threading
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,7 @@ from pipmirror_lib import (
     engine_faults,
     images,
     inside,
+    locks,
     logs,
     mounts,
     processes,
@@ -142,6 +146,9 @@ class FakeEngine:
         self.removed.append(reference)
         return self.images.pop(reference, None) is not None
 
+    def remove_abandoned(self) -> list[str]:
+        return []
+
     def container(self, spec: RunSpec) -> Any:
         import contextlib
 
@@ -163,8 +170,8 @@ def fake() -> FakeEngine:
 
 
 def prepare(fake: Any, workdir: Path, platform: Platform = PLATFORM, **options: Any) -> builder.BuilderImage:
-    options = {"rebuild_after": 0, "progress": ignore, **options}
-    return builder.prepare(fake, platform, Container(), workdir=workdir, **options)
+    options = {"limits": Container(), "rebuild_after": 0, "progress": ignore, **options}
+    return builder.prepare(fake, platform, workdir=workdir, **options)
 
 
 def age(fake: FakeEngine, id: str, seconds: int) -> None:
@@ -232,6 +239,69 @@ def test_without_a_command_the_base_image_serves(fake: FakeEngine, tmp_path: Pat
     made = prepare(fake, tmp_path, dataclasses.replace(PLATFORM, pre_command=" "))
     assert made.id == made.base_id == "sha256:base"
     assert not fake.ran
+
+
+def two_at_once(fake: FakeEngine, workdir: Path, **options: Any) -> list[builder.BuilderImage]:
+    """Two calls of `prepare`, the first of which ends when the second waits for it."""
+    waits = threading.Event()
+    finish = fake.finish
+
+    def slow() -> RunResult:
+        assert waits.wait(30)
+        return finish()
+
+    def progress(text: str) -> None:
+        if text.startswith("waiting for another run"):
+            waits.set()
+
+    fake.finish = slow  # type: ignore[method-assign]
+    with ThreadPoolExecutor(2) as pool:
+        calls = [pool.submit(prepare, fake, workdir, progress=progress, **options) for _ in range(2)]
+        return [call.result() for call in calls]
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_two_at_once_make_one_image(fake: FakeEngine, tmp_path: Path, force: bool) -> None:
+    before = prepare(fake, tmp_path) if force else None
+    first, second = two_at_once(fake, tmp_path, force=force)
+    assert len(fake.ran) == (2 if force else 1)
+    assert sorted([first.reused, second.reused]) == [False, True]
+    assert first.id == second.id
+    assert before is None or before.id != first.id
+
+
+def test_who_waits_longer_than_making_may_take_makes_it_too(fake: FakeEngine, tmp_path: Path) -> None:
+    digest = builder.recipe(PLATFORM, "sha256:base")
+    with locks.one_of([locks.of_machine(hashlib.sha256(digest.encode()).hexdigest()[:16])]):
+        assert not prepare(fake, tmp_path, limits=Container(timeout=0)).reused
+
+
+def test_one_that_a_run_uses_is_not_replaced_under_it(fake: FakeEngine, tmp_path: Path) -> None:
+    old = prepare(fake, tmp_path)
+    with builder.using(old.id):
+        new = prepare(fake, tmp_path, force=True)
+        assert fake.removed == []
+    newest = prepare(fake, tmp_path, force=True)
+    assert sorted(fake.removed) == sorted([old.id, new.id])
+    assert {info.id for info in fake.find({})} == {"sha256:base", newest.id}
+
+
+def test_of_one_recipe_only_the_newest_stays(fake: FakeEngine, tmp_path: Path) -> None:
+    """Whichever platform it was made for: it has lost its name, which is the recipe."""
+    old = prepare(fake, tmp_path)
+    prepare(fake, tmp_path, platform=dataclasses.replace(PLATFORM, name="other"), force=True)
+    assert fake.removed == [old.id]
+
+
+def test_a_base_of_ours_goes_with_the_last_image_made_of_it(
+    fake: FakeEngine, tmp_path: Path, debootstrap: Path
+) -> None:
+    insisting = dataclasses.replace(PLATFORM, image_source="debootstrap")
+    fake.add("bootstrapped", name="debian:bookworm", **{images.DEBOOTSTRAPPED_LABEL.replace(".", "_"): "then"})
+    old = prepare(fake, tmp_path, platform=insisting)
+    new = prepare(fake, tmp_path, platform=insisting, force=True)
+    assert (old.base_id, new.base_id) == ("sha256:bootstrapped", "sha256:imported")
+    assert fake.removed == [old.id, "sha256:bootstrapped"]
 
 
 def test_verify_command_has_an_image_of_its_own(fake: FakeEngine, tmp_path: Path) -> None:
