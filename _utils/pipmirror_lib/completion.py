@@ -60,6 +60,7 @@ class Completion:
             self.run.index,
             upgrade=self.upgrade,
             build=self.workshop.metadata,
+            begin=self.workshop.begin,
             direct=self.direct.candidates,
             made=self.direct.metadata,
         )
@@ -109,11 +110,11 @@ class Completion:
     def _build(self, sdists: Iterable[Candidate], built: dict[str, Built]) -> dict[str, str]:
         """Add the wheels of sdists, by the sdists' names; {sdist: why it did not build}."""
         unbuilt = {}
-        for candidate in sdists:
-            try:
-                built[candidate.filename] = self.workshop.wheel(candidate)
-            except BuildError as error:
-                unbuilt[candidate.filename] = str(error)
+        for name, outcome in self.workshop.wheels(sdists).items():
+            if isinstance(outcome, BuildError):
+                unbuilt[name] = str(outcome)
+            else:
+                built[name] = outcome
         return unbuilt
 
     def _made(self, built: Built) -> Admission:

@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -308,6 +309,7 @@ class IndexSource:
     that the index still has counts as that sdist, so that nothing is built twice.
     `made` are wheels that direct references have just become.
     `build` makes the wheel of an sdist and tells its metadata; None (a plan) takes such a project as it is.
+    `begin` is told of sdists that will probably have to be built, as soon as that is known.
     """
 
     where = "on the index"
@@ -321,6 +323,7 @@ class IndexSource:
         min_age: int = 0,
         upgrade: bool = False,
         build: Callable[[Candidate], Metadata] | None = None,
+        begin: Callable[[Candidate], None] | None = None,
         made: Mapping[Candidate, Metadata] | None = None,
         profile: TargetProfile | None = None,
     ) -> None:
@@ -330,7 +333,7 @@ class IndexSource:
         self._present_metadata = present_metadata
         self._newest = datetime.now(timezone.utc) - timedelta(seconds=min_age) if min_age else None
         self._upgrade = upgrade
-        self._build = build
+        self._build, self._begin = build, begin
         self._made = made or {}
         self.undecided: dict[str, str] = {}
 
@@ -391,7 +394,16 @@ class IndexSource:
             return Metadata(name=candidate.project, version=str(candidate.version))
 
     def prefetch(self, projects: Iterable[NormalizedName], candidates: Iterable[Candidate]) -> None:
-        self._index.prefetch(projects, [c for c in candidates if c.path is None and c not in self._made], self._wanted)
+        coming = [c for c in candidates if c.path is None and c not in self._made]
+        self._index.prefetch(projects, coming, self._wanted)
+        for candidate in coming:
+            if candidate.is_sdist and self._begin:
+                self._index.metadata(candidate).add_done_callback(partial(self._looked_at, candidate, self._begin))
+
+    @staticmethod
+    def _looked_at(candidate: Candidate, begin: Callable[[Candidate], None], looked: Future[Metadata]) -> None:
+        if not looked.cancelled() and isinstance(looked.exception(), NeedsBuild):
+            begin(candidate)
 
     def _wanted(self, metadata: Metadata) -> list[NormalizedName]:
         """What it requires without any extra, as far as can be said: a guess of what is asked next."""

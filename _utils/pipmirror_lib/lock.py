@@ -41,6 +41,7 @@ def make(
     *,
     upgrade: bool = False,
     build: Callable[[Candidate], Metadata] | None = None,
+    begin: Callable[[Candidate], None] | None = None,
     direct: Mapping[str, Candidate] | None = None,
     made: Mapping[Candidate, Metadata] | None = None,
 ) -> Lock:
@@ -57,6 +58,7 @@ def make(
         min_age=mirror.min_age,
         upgrade=upgrade,
         build=build,
+        begin=begin,
         made=made,
         profile=profile,
     )

@@ -14,7 +14,7 @@ from pipmirror_lib.completion import Completion
 from pipmirror_lib.containers import Containers
 from pipmirror_lib.engine import Engine
 from pipmirror_lib.errors import BuilderError, EngineError, VerifyError
-from pipmirror_lib.mirror import PlatformDirectory, Record, discard, slots
+from pipmirror_lib.mirror import PlatformDirectory, Record, slots
 from pipmirror_lib.moments import now
 from pipmirror_lib.profile import TargetProfile
 from pipmirror_lib.pruning import Pruning
@@ -72,7 +72,7 @@ class PlatformSync:
         problems += unproved
         self._note_unneeded(planned)
         if not problems:
-            discard(self.directory.kept)
+            sweep.clear(self.mirror.target, sweep.of_builds(self.directory, self.mirror.keep_days))
             self._say(planned)
             if self.mirror.prune:
                 self._prune(self._plan(), manifest)
@@ -253,15 +253,21 @@ class PlatformSync:
         """Lock, fetch, build and admit what is missing; returns what could not be had."""
         profile = self._profile()
         present = local.scan(self.directory.public, self.directory.scan_cache, manifest["wheels"])
-        workshop = Workshop(self.mirror, self.directory, profile, lambda: self.quarters, self.run.index, self.progress)
-        completion = Completion(self.run, self.platform, self.directory, manifest, present, workshop, upgrade)
-        self.progress("asking the index")
-        locked = completion.lock()
-        self._remember(looked=now())
-        self.notes += locked.warnings
-        completion.admit(locked)
+        workshop = Workshop(self.mirror, self.directory, profile, self._for_builds, self.run.index, self.progress)
+        with workshop:
+            completion = Completion(self.run, self.platform, self.directory, manifest, present, workshop, upgrade)
+            self.progress("asking the index")
+            locked = completion.lock()
+            self._remember(looked=now())
+            self.notes += locked.warnings
+            completion.admit(locked)
         self.added.update(completion.added)
         return completion.problems
+
+    def _for_builds(self) -> Quarters:
+        if self.run.interrupted:
+            raise EngineError("the run was interrupted")
+        return self.quarters
 
     def _verify(self, planned: PlatformPlan) -> list[str]:
         proofs: Result = {}

@@ -25,7 +25,7 @@ class Run:
     def __init__(self, mirror: Mirror, progress: Progress) -> None:
         self.mirror = mirror
         self.progress = progress
-        self.failed = False
+        self.failed = self.interrupted = False
         self.uses_engine = False
         self._stack = ExitStack()
         self._lock = threading.Lock()
@@ -44,7 +44,7 @@ class Run:
 
     def interrupt(self) -> None:
         """End this run's containers, so that the threads that wait for them end as well."""
-        self.failed = True
+        self.failed = self.interrupted = True
         if self.uses_engine:
             with suppress(EngineError):
                 Engine.connect(self.mirror.container.engine_url).remove_own()

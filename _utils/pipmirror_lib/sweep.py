@@ -24,13 +24,19 @@ Leftovers = Mapping[str, Mapping[Path, int]]
 
 
 def of_platform(directory: PlatformDirectory, keep_days: int) -> Leftovers:
-    """Logs, but those that the record of a wheel names, and files that were set aside."""
+    """Logs, but those that the record of a wheel names, files that were set aside, and builds that nobody wanted."""
     named = {record.get("log") for record in directory.manifest()["wheels"].values()}
     logs = (path for path in _entries(directory.logs) if path.name not in named)
     return {
         "logs": _older(logs, keep_days * DAY),
         "broken": _older(_entries(directory.private / "broken"), keep_days * DAY, _set_aside),
+        **of_builds(directory, keep_days),
     }
+
+
+def of_builds(directory: PlatformDirectory, keep_days: int) -> Leftovers:
+    """Wheels built here that no run has asked for since."""
+    return {"kept": _older(_entries(directory.kept), keep_days * DAY)}
 
 
 def of_mirror(target: Path, keep_days: int) -> Leftovers:

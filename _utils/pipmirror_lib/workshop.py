@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -19,6 +21,7 @@ from packaging.version import Version
 
 from pipmirror_lib import builds, resolve
 from pipmirror_lib.candidates import Candidate
+from pipmirror_lib.chores import Chores, Circle, at_once
 from pipmirror_lib.errors import BuilderError, BuildError, EngineError, MirrorError, ResolutionError, WheelError, why
 from pipmirror_lib.index import Index, IndexSource
 from pipmirror_lib.kept import KeptBuilds
@@ -65,7 +68,10 @@ class Sources:
 
 @dataclass
 class Workshop:
-    """Builds sdists for one platform; each one once in a run."""
+    """Builds sdists for one platform, from however many threads; each one once.
+
+    At its end nothing is begun any more, and what is underway is waited for.
+    """
 
     mirror: Mirror
     directory: PlatformDirectory
@@ -73,10 +79,40 @@ class Workshop:
     quarters: Callable[[], Quarters]
     index: Index
     progress: Callable[[str], None]
-    _built: dict[str, Built] = field(default_factory=dict)
-    _failed: dict[str, BuildError] = field(default_factory=dict)
-    _underway: list[str] = field(default_factory=list)
+    _chores: Chores[Built] = field(default_factory=Chores)
+    _moving_in: threading.Lock = field(default_factory=threading.Lock)
     _no_quarters: EngineError | BuilderError | None = None
+
+    def __post_init__(self) -> None:
+        limits, sharers = self.mirror.container, min(self.mirror.parallel, len(self.mirror.platforms))
+        self._at_once = at_once(limits.cpus, limits.memory, sharers)
+        # Threads of the pool wait for each other's builds as well, so it is their containers that are counted.
+        self._containers = threading.BoundedSemaphore(self._at_once)
+        self._pool = ThreadPoolExecutor(self._at_once, thread_name_prefix="pipmirror-build")
+
+    def __enter__(self) -> Workshop:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def wheels(self, candidates: Iterable[Candidate]) -> dict[str, Built | BuildError]:
+        """The wheels by their sdists' names, or why they are not to be had; built at once where there is room."""
+        wanted = list(candidates)
+
+        def outcome(candidate: Candidate) -> Built | BuildError:
+            try:
+                return self.wheel(candidate)
+            except BuildError as error:
+                return error
+
+        return dict(zip((c.filename for c in wanted), self._pool.map(outcome, wanted), strict=True))
+
+    def begin(self, candidate: Candidate) -> None:
+        """Build it soon, because somebody will probably ask for it."""
+        if self._at_once > 1:
+            with suppress(RuntimeError):  # at the end, when nobody will
+                self._pool.submit(self.wheel, candidate)
 
     def metadata(self, candidate: Candidate) -> Metadata:
         """What the built wheel requires; WheelError where it does not build, so that another version may serve."""
@@ -84,21 +120,12 @@ class Workshop:
 
     def wheel(self, candidate: Candidate) -> Built:
         """The wheel of an sdist; BuildError names the project, the reason and the log's place."""
-        if candidate.filename in self._failed:
-            raise self._failed[candidate.filename]
-        if candidate.filename not in self._built:
-            if candidate.filename in self._underway:
-                circle = " -> ".join([*self._underway, candidate.filename])
-                raise BuildError(f"{candidate} needs itself to be built: {circle}; pin a wheel in build_constraints")
-            self._underway.append(candidate.filename)
-            try:
-                self._built[candidate.filename] = self._build_sdist(candidate)
-            except BuildError as error:
-                self._failed[candidate.filename] = error
-                raise
-            finally:
-                self._underway.pop()
-        return self._built[candidate.filename]
+        try:
+            return self._chores.do(candidate.filename, lambda: self._build_sdist(candidate))
+        except Circle as circle:
+            raise BuildError(
+                f"{candidate} needs itself to be built: {circle}; pin a wheel in build_constraints"
+            ) from circle
 
     def referenced(self, reference: DirectReference, fetched: FetchedReference) -> Built:
         """The wheel that a direct reference becomes; BuildError where it cannot serve this platform."""
@@ -111,18 +138,24 @@ class Workshop:
     def again(self, reference: DirectReference, origin: Record) -> Built | None:
         """The wheel that an earlier run has made of these sources, and could not use for the fault of another."""
         project = canonicalize_name(reference.name) if reference.name else None
-        built = self._found(origin) if origin else None
+        built = self._found(origin, project)
         fits = built and project in (None, built.metadata.project)
         return built if built and fits and self.profile.allows(built.metadata.requires_python) else None
 
     @cached_property
     def _kept(self) -> KeptBuilds:
-        constraints = sorted(map(str, self.mirror.build_constraints))
-        network = sorted(self.mirror.container.build_network)
-        return KeptBuilds(self.directory.kept, self.profile.image, constraints, network)
+        inputs = {
+            "image": self.profile.image,
+            "python": [self.profile.base_executable, self.profile.markers["python_full_version"]],
+            "build_constraints": sorted(map(str, self.mirror.build_constraints)),
+        }
+        return KeptBuilds(self.directory.kept, inputs)
 
-    def _found(self, origin: Record) -> Built | None:
-        if not (found := self._kept.find(origin)):
+    def _network(self, project: NormalizedName | None) -> bool:
+        return project in self.mirror.container.build_network
+
+    def _found(self, origin: Record, project: NormalizedName | None) -> Built | None:
+        if not (found := self._kept.find(origin, self._network(project))):
             return None
         wheel, record = found
         return Built(wheel, checked_metadata(wheel, wheel.name)[1], record)
@@ -144,7 +177,12 @@ class Workshop:
         sdist = self.index.file(candidate).result()
         origin = {"filename": candidate.filename, "sha256": sdist.sha256, "url": bare(candidate.url)}
         sources = Sources(candidate.project, str(candidate.version), sdist.path, sdist.sha256, origin)
-        built = self._found(origin) or self._build(sources, candidate.project, candidate.version)
+        built = self._found(origin, candidate.project)
+        if not built or (built.metadata.project, parse_name(built.path.name).version) != (
+            candidate.project,
+            candidate.version,
+        ):
+            built = self._build(sources, candidate.project, candidate.version)
         return replace(built, record={**built.record, "upload_time": candidate.upload_time})
 
     def _build(self, sources: Sources, project: NormalizedName | None, version: Version | None) -> Built:
@@ -152,7 +190,8 @@ class Workshop:
         self.progress(f"building {sources}")
         asked = [self._requirement(sources, text) for text in system.requires]
         log = self.directory.logs / f"{sources.project}-{sources.version}.log"
-        workdir = self.directory.staging / f"build-{sources.project}-{sources.version}"
+        # Two archives may say that they are one version.
+        workdir = self.directory.staging / f"build-{sources.project}-{sources.version}-{sources.sha256[:8]}"
         for _ in range(ROUNDS):
             needed = self._build_requirements(sources, asked)
             shutil.rmtree(workdir, ignore_errors=True)
@@ -165,7 +204,7 @@ class Workshop:
                 backend=system.backend,
                 backend_path=system.backend_path,
                 wheels=tuple(path for path, _ in needed),
-                network=project in self.mirror.container.build_network,
+                network=self._network(project),
                 subdirectory=sources.subdirectory,
             )
             outcome = self._run(sources, request, workdir, log)
@@ -183,16 +222,21 @@ class Workshop:
     def _run(self, sources: Sources, request: builds.BuildRequest, workdir: Path, log: Path) -> Path | list[str]:
         """The container's outcome; where there can be no container, those who need none go on."""
         try:
+            with self._containers:
+                quarters, limits = self._in_quarters(), self.mirror.container
+                return builds.build(quarters, self.profile, request, limits, workdir=workdir, log_path=log)
+        except (EngineError, BuilderError) as error:
+            raise BuildError(f"{sources}: cannot be built: {error}") from error
+
+    def _in_quarters(self) -> Quarters:
+        with self._moving_in:
             if self._no_quarters:
                 raise self._no_quarters
             try:
-                quarters = self.quarters()
+                return self.quarters()
             except (EngineError, BuilderError) as error:
                 self._no_quarters = error  # making it takes minutes, and the next build would fare no better
                 raise
-            return builds.build(quarters, self.profile, request, self.mirror.container, workdir=workdir, log_path=log)
-        except (EngineError, BuilderError) as error:
-            raise BuildError(f"{sources}: cannot be built: {error}") from error
 
     @staticmethod
     def _requirement(sources: Sources, text: str) -> Requirement:
@@ -209,7 +253,7 @@ class Workshop:
             constraints=self.mirror.build_constraints,
             timeout=self.mirror.resolve_timeout,
         )
-        source = IndexSource(self.index, {}, _nothing_present, build=self.metadata)
+        source = IndexSource(self.index, {}, _nothing_present, build=self.metadata, begin=self.begin)
         try:
             answer = resolve.resolve(question, source)
         except ResolutionError as error:
@@ -243,7 +287,7 @@ class Workshop:
         except WheelError as error:
             raise BuildError(f"{sources}: its build made an unusable wheel: {error}") from error
         record = {**record, "sha256": sha256_of(own)}
-        self._kept.keep(own, record)
+        self._kept.keep(own, record, self._network(project))
         return Built(own, metadata, record)
 
     def _own(self, sha256: str, filename: str) -> Path:

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pipmirror_lib import builder
+from pipmirror_lib.containers import Containers
+from pipmirror_lib.engine import Engine
+from pipmirror_lib.settings import Container, Platform
 from pipmirror_lib.wheels import sha256_of
 
-from tests.support.site import COMPILER, Site
+from tests.integration.conftest import Ensure
+from tests.support.bench import Bench
+from tests.support.dists import make_sdist
+from tests.support.site import COMPILER, IMAGE, PRE_COMMAND, Site
 
 pytestmark = [pytest.mark.integration]
 
@@ -27,7 +39,7 @@ else:
 
 @pytest.fixture(scope="session")
 def setuptools(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Wheels of the real setuptools and wheel, as a Python 3.11 target would have them."""
+    """Wheels of the real setuptools, wheel and flit, as a Python 3.11 target would have them."""
     directory = tmp_path_factory.mktemp("setuptools")
     command = [
         sys.executable,
@@ -41,7 +53,7 @@ def setuptools(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         "-d",
         str(directory),
     ]
-    wanted = ["-d", str(directory), "setuptools<81", "wheel<0.46"]
+    wanted = ["-d", str(directory), "setuptools<81", "wheel<0.46", "flit_core<4"]
     subprocess.run([*command, *wanted], timeout=180, check=True, capture_output=True)
     return list(directory.glob("*.whl"))
 
@@ -160,3 +172,112 @@ def test_a_wheel_from_the_index_is_preferred_to_building(site: Site) -> None:
     site.good(site.apply())
     assert site.record("alpha-1.0-py3-none-any.whl")["origin"] == "index"
     assert site.index.requests_of("alpha-1.0.tar.gz") == []
+
+
+# --- never twice, and at once ---------------------------------------------------------------------
+
+
+def started(since: float, *projects: str) -> list[str]:
+    """The projects whose build containers have started since then, in order; the engine is asked, not we."""
+    until = str(time.time() + 1)
+    command = ["docker", "events", "--since", str(since), "--until", until, "--format", "{{json .}}"]
+    filters = ["--filter", "label=org.pipmirror=1", "--filter", "event=start"]
+    lines = subprocess.check_output([*command, *filters], text=True).splitlines()
+    names = [json.loads(line)["Actor"]["Attributes"]["name"] for line in lines]
+    return [project for name in names for project in projects if name.startswith(f"pipmirror-build-{project}-")]
+
+
+def test_nothing_is_built_twice(site: Site) -> None:
+    """Not by a later run, nor for another project, nor after another's fault, nor what only builds need."""
+    tool, omega, psi = (f"{name}{os.getpid()}" for name in ("tool", "omega", "psi"))
+    site.sdist(tool, intree_backend=True, build_requires=["beta"], on_build="import beta")
+    site.sdist(omega, intree_backend=True, build_requires=[tool], on_build=f"import {tool}")
+    site.sdist(psi, intree_backend=True, build_requires=[tool], on_build=f"import {tool}")
+    began = time.time()
+    site.settings["packages"] = [omega, "nosuch"]
+    assert site.apply().code != 0, "the set is not complete, so nothing of it comes in"
+    assert site.wheels() == set()
+    site.settings["packages"] = [omega]
+    site.good(site.apply())
+    site.settings["packages"] = [omega, psi]
+    site.good(site.apply())
+    (site.public() / f"{omega}-1.0-py3-none-any.whl").unlink()
+    site.good(site.apply())
+    assert started(began, tool, omega, psi) == [tool, omega, psi]
+    assert site.wheels() == {f"{omega}-1.0-py3-none-any.whl", f"{psi}-1.0-py3-none-any.whl"}
+    site.settings["build_constraints"] = ["other<2"]
+    (site.public() / f"{omega}-1.0-py3-none-any.whl").unlink()
+    site.good(site.apply())
+    assert started(began, tool, omega, psi) == [tool, omega, psi, tool, omega], "from other inputs it may be another"
+
+
+# Ends only when the test has seen all of them, and never beside one that waits for its end.
+GATE = """
+import os, time
+open("/pipmirror/out/begun", "w").close()
+end = time.time() + 60
+while not os.path.exists("/pipmirror/out/go"):
+    if time.time() > end:
+        raise SystemExit("alone")
+    time.sleep(0.05)
+"""
+
+
+@pytest.mark.parametrize("static", [True, False], ids=["for their wheels", "for what they require"])
+def test_independent_builds_run_at_once(site: Site, static: bool) -> None:
+    names = ["one", "two", "three"]
+    for name in names:
+        site.sdist(name, intree_backend=True, on_build=GATE, static_metadata=static)
+    site.settings.update(packages=names, container={"cpus": 0.5, "memory": "256m"})
+    ended = threading.Event()
+
+    def open_gates() -> None:
+        while not ended.wait(0.05):
+            begun = list(site.private().glob("staging/build-*/out/begun"))
+            for place in begun if len(begun) == len(names) else ():
+                place.with_name("go").touch()
+
+    keeper = threading.Thread(target=open_gates)
+    keeper.start()
+    try:
+        site.good(site.apply())
+    finally:
+        ended.set()
+        keeper.join()
+    assert site.wheels() == {f"{name}-1.0-py3-none-any.whl" for name in names}
+    site.check()
+
+
+FLIT = """[build-system]
+requires = ["flit_core"]
+build-backend = "flit_core.buildapi"
+[project]
+name = "demo"
+version = "1.0"
+description = "Made for a test"
+"""
+
+
+@pytest.mark.parametrize("backend", ["setuptools", "flit", "in-tree"])
+def test_the_same_sources_become_the_same_bytes(
+    engine: Engine, ensure: Ensure, setuptools: list[Path], tmp_path: Path, backend: str
+) -> None:
+    """Built twice on purpose, at another time and in another place."""
+    kinds: dict[str, dict[str, Any]] = {
+        "setuptools": {"files": {"package/__init__.py": "", "package/data.txt": "data\n"}},
+        "flit": {"pyproject": FLIT},
+        "in-tree": {"intree_backend": True},
+    }
+    sdist = make_sdist(tmp_path, **kinds[backend])
+    ensure(IMAGE)
+    target, limits = Platform(name="twice", image=IMAGE, sets=(), pre_command=PRE_COMMAND), Container()
+    image = builder.prepare(engine, target, limits, workdir=tmp_path, rebuild_after=0, progress=lambda text: None)
+    quarters = Containers(engine, image, target)
+    profile = builder.profile(quarters, target, limits, workdir=tmp_path)
+    digests = set()
+    for number in range(2):
+        time.sleep(2 * number)  # the precision of an archive's times
+        made = Bench(quarters, profile, tmp_path / str(number), limits).build(sdist, wheels=tuple(setuptools))
+        assert isinstance(made, Path), made
+        digests.add(sha256_of(made))
+    assert len(digests) == 1

@@ -55,6 +55,18 @@ def test_old_logs_go_but_for_those_that_a_wheel_names(mirror: Mirror) -> None:
     assert names(sweep.of_platform(directory, 0)) == {"logs": ["old.log", "young.log"]}
 
 
+def test_builds_that_nobody_has_asked_for_go(mirror: Mirror) -> None:
+    kept = directory_of(mirror).kept
+    for name, days in (("old", 31), ("young", 29)):
+        aged(kept / name / "record.json", 99)
+        os.utime(kept / name, (time.time() - days * DAY,) * 2)
+    assert names(sweep.of_platform(directory_of(mirror), 30)) == {"kept": ["old"]}
+    assert [path.name for path in sweep.clear(mirror.target, sweep.of_builds(directory_of(mirror), 30))["kept"]] == [
+        "old"
+    ]
+    assert [path.name for path in kept.iterdir()] == ["young"]
+
+
 def test_what_was_set_aside_counts_from_then(mirror: Mirror) -> None:
     """Not from the wheel's own time, which may be of years ago."""
     directory = directory_of(mirror)

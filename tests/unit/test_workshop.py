@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -279,8 +282,243 @@ def test_what_an_earlier_build_left_is_swept_away(
 ) -> None:
     add(server, tmp_path)
     shop = workshop()
-    left = shop.directory.staging / "build-demo-1.0" / "out"
+    left = shop.directory.staging / f"build-demo-1.0-{sdist(shop).sha256[:8]}" / "out"
     left.mkdir(parents=True)
     (left / "evil.whl").write_bytes(b"")
     shop.wheel(sdist(shop))
     assert [path.name for path in left.iterdir()] == ["demo-1.0-py3-none-any.whl"]
+
+
+# --- never twice ----------------------------------------------------------------------------------
+
+
+def test_no_later_run_builds_it_again(
+    workshop: Callable[..., Workshop], container: Container, server: LocalIndex, tmp_path: Path
+) -> None:
+    """Nor what it needed to be built, which never lies in the mirror."""
+    add(server, tmp_path, build_requires=["helper"])
+    add(server, tmp_path, "helper", build_requires=["wheel"])
+    add(server, tmp_path, "another", build_requires=["helper"])
+    first = workshop()
+    built = first.wheel(sdist(first))
+    again = workshop()
+    found = again.wheel(sdist(again))
+    assert (found.record, found.metadata) == (built.record, built.metadata)
+    assert found.path.read_bytes() == built.path.read_bytes()
+    again.wheel(sdist(again, "another"))
+    assert [request.project for request in container.requests] == ["helper", "demo", "another"]
+
+
+def with_profile(shop: Workshop, **changes: Any) -> Workshop:
+    return replace(shop, profile=replace(PROFILE, **changes))
+
+
+# What else a wheel depends on than its sources; each as another run may find it changed.
+INPUTS: dict[str, Callable[[Callable[..., Workshop]], Workshop]] = {
+    "build_constraints": lambda workshop: workshop(build_constraints=["setuptools<72"]),
+    "build_network": lambda workshop: workshop(container={"build_network": ["demo"]}),
+    "the image": lambda workshop: with_profile(workshop(), image="sha256:other"),
+    "the interpreter": lambda workshop: with_profile(workshop(), base_executable="/usr/bin/python3.99"),
+}
+
+
+@pytest.mark.parametrize("changed", INPUTS)
+def test_other_inputs_are_another_build(
+    workshop: Callable[..., Workshop], container: Container, server: LocalIndex, tmp_path: Path, changed: str
+) -> None:
+    add(server, tmp_path)
+    for _ in range(2):
+        first = workshop()
+        first.wheel(sdist(first))
+        other = INPUTS[changed](workshop)
+        other.wheel(sdist(other))
+    assert len(container.requests) == 2
+
+
+INDIFFERENT: dict[str, dict[str, Any]] = {
+    "limits": {"container": {"memory": "1g", "disk": "1g", "pids": 64, "cpus": 1, "timeout": 60}},
+    "the network of others": {"container": {"build_network": ["other"]}},
+    "what else is wanted": {"packages": ["demo", "other"]},
+}
+
+
+@pytest.mark.parametrize("changed", INDIFFERENT)
+def test_what_a_wheel_does_not_depend_on_builds_nothing_again(
+    workshop: Callable[..., Workshop], container: Container, server: LocalIndex, tmp_path: Path, changed: str
+) -> None:
+    add(server, tmp_path)
+    for settings in ({}, INDIFFERENT[changed]):
+        shop = workshop(**settings)
+        shop.wheel(sdist(shop))
+    assert len(container.requests) == 1
+
+
+def test_another_address_of_the_same_sources_builds_nothing_again(
+    workshop: Callable[..., Workshop], container: Container, server: LocalIndex, tmp_path: Path
+) -> None:
+    add(server, tmp_path)
+    shop = workshop()
+    shop.wheel(sdist(shop))
+    with LocalIndex(tmp_path / "sdists") as moved:
+        shop = workshop(index={"url": moved.url})
+        built = shop.wheel(sdist(shop))
+        assert built.record["source"]["url"].startswith(moved.url.removesuffix("/simple/"))
+    assert len(container.requests) == 1
+
+
+def test_a_kept_wheel_that_was_damaged_is_built_again(
+    workshop: Callable[..., Workshop], container: Container, server: LocalIndex, tmp_path: Path
+) -> None:
+    add(server, tmp_path)
+    shop = workshop()
+    shop.wheel(sdist(shop))
+    (kept,) = shop.directory.kept.rglob("*.whl")
+    kept.write_bytes(b"torn")
+    shop = workshop()
+    shop.wheel(sdist(shop))
+    assert len(container.requests) == 2
+
+
+def test_the_same_bytes_under_another_name_are_another_build(
+    workshop: Callable[..., Workshop], container: Container, server: LocalIndex, tmp_path: Path
+) -> None:
+    """What was checked for one project is not taken for another."""
+    add(server, tmp_path)
+    copy = tmp_path / "sdists/other-1.0.tar.gz"
+    copy.write_bytes((tmp_path / "sdists/demo-1.0.tar.gz").read_bytes())
+    server.add(copy)
+    shop = workshop()
+    shop.wheel(sdist(shop))
+    container.make = lambda request, out: make_wheel(out, "demo")
+    with pytest.raises(BuildError, match="which is another project or version"):
+        shop.wheel(sdist(shop, "other"))
+
+
+# --- at once --------------------------------------------------------------------------------------
+
+ROOM = {"cpus": 0.01, "memory": "16m"}
+
+
+def together(container: Container, number: int) -> Callable[[BuildRequest, Path], Outcome]:
+    """Builds that end only when so many of them have begun."""
+    barrier = threading.Barrier(number)
+
+    def make(request: BuildRequest, out: Path) -> Outcome:
+        barrier.wait(timeout=60)
+        return container.wheel(request, out)
+
+    return make
+
+
+def test_independent_builds_run_at_once(
+    workshop: Callable[..., Workshop], container: Container, server: LocalIndex, tmp_path: Path
+) -> None:
+    names = ("one", "two", "three")
+    for name in names:
+        add(server, tmp_path, name)
+    container.make = together(container, 3)
+    shop = workshop(container=ROOM)
+    built = shop.wheels([sdist(shop, name) for name in names])
+    assert [one.path.name for one in built.values() if not isinstance(one, BuildError)] == [
+        f"{name}-1.0-py3-none-any.whl" for name in names
+    ]
+
+
+def test_builds_that_only_tell_what_is_required_run_at_once(
+    workshop: Callable[..., Workshop], container: Container, server: LocalIndex, tmp_path: Path
+) -> None:
+    """The resolver asks for one after the other; what it will probably ask for is begun before."""
+    for name in ("one", "two", "three"):
+        add(server, tmp_path, name)
+    add(server, tmp_path, build_requires=["one", "two", "three"])
+    make = together(container, 3)
+    container.make = lambda request, out: (container.wheel if request.project == "demo" else make)(request, out)
+    shop = workshop(container=ROOM)
+    shop.wheel(sdist(shop))
+    assert len(container.requests) == 4
+    assert len(container.requests[-1].wheels) == 3
+
+
+def test_no_more_builds_at_once_than_there_is_room_for(
+    workshop: Callable[..., Workshop],
+    container: Container,
+    server: LocalIndex,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pipmirror_lib.workshop.at_once", lambda *limits: 2)
+    names = [f"p{number}" for number in range(6)]
+    running: list[int] = []
+    count = 0
+    lock = threading.Lock()
+
+    def make(request: BuildRequest, out: Path) -> Outcome:
+        nonlocal count
+        with lock:
+            count += 1
+            running.append(count)
+        made = container.wheel(request, out)
+        with lock:
+            count -= 1
+        return made
+
+    for name in names:
+        add(server, tmp_path, name)
+    container.make = make
+    shop = workshop()
+    shop.wheels([sdist(shop, name) for name in names])
+    assert len(running) == len(names)
+    assert max(running) <= 2
+
+
+def test_whoever_asks_at_the_same_time_waits_for_the_one_build(
+    workshop: Callable[..., Workshop], container: Container, server: LocalIndex, tmp_path: Path
+) -> None:
+    add(server, tmp_path)
+    shop = workshop(container=ROOM)
+    candidate = sdist(shop)
+    with ThreadPoolExecutor(8) as pool:
+        built = list(pool.map(lambda _: shop.wheel(candidate), range(8)))
+    assert len({id(one) for one in built}) == 1
+    assert len(container.requests) == 1
+
+
+def test_a_circle_that_two_threads_close_is_told(
+    workshop: Callable[..., Workshop], container: Container, server: LocalIndex, tmp_path: Path
+) -> None:
+    """Each has begun what the other waits for."""
+    add(server, tmp_path, "a", build_requires=["b"])
+    add(server, tmp_path, "b", build_requires=["a"])
+    shop = workshop(container=ROOM)
+    outcomes = shop.wheels([sdist(shop, "a"), sdist(shop, "b")])
+    assert all(isinstance(one, BuildError) for one in outcomes.values())
+    assert any("needs itself to be built: " in str(one) for one in outcomes.values())
+    assert container.requests == []
+
+
+def test_one_that_fails_does_not_keep_the_others_back(
+    workshop: Callable[..., Workshop], container: Container, server: LocalIndex, tmp_path: Path
+) -> None:
+    def make(request: BuildRequest, out: Path) -> Outcome:
+        if request.project == "bad":
+            raise BuildError("bad 1.0: no compiler")
+        return container.wheel(request, out)
+
+    for name in ("bad", "good"):
+        add(server, tmp_path, name)
+    container.make = make
+    shop = workshop(container=ROOM)
+    outcomes = shop.wheels([sdist(shop, "bad"), sdist(shop, "good")])
+    assert str(outcomes["bad-1.0.tar.gz"]) == "bad 1.0: no compiler"
+    assert not isinstance(outcomes["good-1.0.tar.gz"], BuildError)
+
+
+def test_nothing_is_begun_at_the_end(
+    workshop: Callable[..., Workshop], container: Container, server: LocalIndex, tmp_path: Path
+) -> None:
+    add(server, tmp_path)
+    shop = workshop(container=ROOM)
+    with shop:
+        candidate = sdist(shop)
+    shop.begin(candidate)
+    assert container.requests == []

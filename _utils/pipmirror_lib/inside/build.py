@@ -70,7 +70,12 @@ def unpack_zip(archive: str, directory: str) -> None:
 
 def unpack(archive: str) -> str:
     """The source directory: the archive's only directory, or all of it where there is no such thing."""
-    directory = tempfile.mkdtemp(prefix="sdist-")
+    # Compilers write paths into what they make: the same name for every build, where it is to be had.
+    directory = os.path.join(tempfile.gettempdir(), "pipmirror-source")
+    try:
+        os.mkdir(directory)
+    except FileExistsError:
+        directory = tempfile.mkdtemp(prefix="pipmirror-source-")
     try:
         if zipfile.is_zipfile(archive) and not archive.endswith((".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")):
             unpack_zip(archive, directory)
