@@ -60,6 +60,11 @@ class Connections:
         self._adapter.close()
         logging.getLogger("urllib3.connectionpool").removeFilter(self._discretion)
 
+    def pause(self, url: str, seconds: float) -> None:
+        """Before it is asked again; the end of the run ends that as well."""
+        if self._closed.wait(min(seconds, PATIENCE)):
+            raise PackageIndexError(f"{bare(url)} was given up")
+
     @contextmanager
     def get(self, url: str, headers: Mapping[str, str], own: Pair | None, most: int) -> Iterator[Answer]:
         """An answer of at most so many bytes, which tell how long we wait for the end of it.
@@ -138,8 +143,7 @@ class Connections:
                     return answer
                 seconds = _asked(answer, pause)
                 answer.skip()
-            if self._closed.wait(min(seconds, PATIENCE)):
-                raise PackageIndexError(f"{bare(url)} was given up")
+            self.pause(url, seconds)
             left, pause = left - 1, pause * 2
 
     def _ask(self, url: str, headers: Mapping[str, str], pair: Pair | None) -> Answer:

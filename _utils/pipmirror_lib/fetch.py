@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import subprocess
@@ -10,15 +9,14 @@ import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-import requests
-
 from pipmirror_lib.answers import CHUNK, Answer
 from pipmirror_lib.connections import CONNECTIONS, Connections
 from pipmirror_lib.credentials import split
-from pipmirror_lib.errors import MirrorError, PackageIndexError, why
+from pipmirror_lib.errors import PackageIndexError
 from pipmirror_lib.logs import short
 from pipmirror_lib.pages import bare
 from pipmirror_lib.settings import Index
+from pipmirror_lib.transfer import Transfer
 
 __all__ = ["CONNECTIONS", "Client", "default_url"]
 
@@ -50,6 +48,7 @@ class Client:
     def __init__(self, settings: Index) -> None:
         declared = [url.rstrip("/") + "/" for url in (settings.url or default_url(), *settings.extra_urls)]
         self.urls = tuple(split(url)[0] for url in declared)
+        self._settings = settings
         self._connections = Connections(declared, settings)
 
     def close(self) -> None:
@@ -68,33 +67,34 @@ class Client:
     ) -> str:
         """Write a file while hashing it; the sha256 is returned, and must be the one that the index gave.
 
+        What `target` has already is not fetched again where the sha256 is known. A connection that breaks is opened
+        again, as often as a request is repeated, for what is still lacking.
         `credentials` are those of the URL itself; where it sends us to another host, they do not go there.
         """
-        digest, received, most = hashlib.sha256(), 0, LARGEST if size is None else size
-        with self._get(url, {"Accept-Encoding": "identity"}, credentials, most) as response:
-            self._check(response)
-            try:
-                with target.open("wb") as file:
-                    for chunk in response.iter_content(CHUNK):
-                        received += len(chunk)
-                        if received > most:
-                            said = f"{most >> 20} MB" if size is None else f"the {size} bytes that its page says"
-                            raise PackageIndexError(f"{bare(url)} is longer than {said}")
-                        digest.update(chunk)
-                        file.write(chunk)
-            except OSError as error:
-                # requests' own errors are OSErrors too; those speak of the network, not of the disk.
-                if isinstance(error, requests.RequestException):
-                    raise
-                raise MirrorError(f"cannot write {target.parent}: {why(error)}") from error
-        found = digest.hexdigest()
-        if sha256 and found != sha256:
-            raise PackageIndexError(
-                f"{bare(url)} has sha256 {found[:12]}…, its page says {sha256[:12]}…; nothing was kept"
-            )
-        if size is not None and received != size:
-            raise PackageIndexError(f"{bare(url)} ended after {received} of {size} bytes")
-        return found
+        most = LARGEST if size is None else size
+        with Transfer(bare(url), target, sha256, size, most) as file:
+            left, pause = self._settings.retries, 0.5
+            while not file.is_whole:
+                begun = file.received
+                with self._get(url, file.headers, credentials, most) as answer:
+                    if not (begun and file.goes_on(answer)):
+                        if not begun or answer.status_code not in (206, 416):
+                            self._check(answer)
+                        file.restart()  # the server cannot go on, or has another file by now
+                        if answer.status_code != 200:
+                            continue
+                    broken = file.take(answer)
+                    if broken and not left:
+                        raise broken
+                if broken:
+                    self._connections.pause(url, pause)
+                    left, pause = left - 1, pause * 2
+                elif not (begun and file.fault()):
+                    break
+                if not (broken and sha256):  # another file than what had begun, or nothing could tell that it is not
+                    file.restart()
+            file.check()
+            return file.digest
 
     def part(self, url: str, begin: int, end: int) -> bytes | None:
         """The bytes from `begin` up to `end` of a file, or None where the server gives only whole files."""

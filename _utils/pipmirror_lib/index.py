@@ -1,6 +1,6 @@
 """Candidates from a package index: pages, metadata and files, each fetched once for a whole run.
 
-One `Index` serves all platforms of a run; an `IndexSource` is what one platform sees of it.
+One `Index` serves all platforms of a run; an `IndexSource` (index_source) is what one platform sees of it.
 """
 
 from __future__ import annotations
@@ -9,24 +9,20 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields, replace
-from datetime import datetime, timedelta, timezone
-from functools import partial
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 from packaging.utils import NormalizedName
 
-from pipmirror_lib import __version__, caches, linked, pages
+from pipmirror_lib import __version__, caches, linked, pages, transfer
 from pipmirror_lib.candidates import Candidate, NewestFirst
 from pipmirror_lib.errors import MirrorError, PipmirrorError, WheelError, why
 from pipmirror_lib.fetch import CONNECTIONS, Client
 from pipmirror_lib.mirror import discard
-from pipmirror_lib.parts import canonical, requirement
-from pipmirror_lib.profile import TargetProfile
 from pipmirror_lib.ranges import RemoteFile
 from pipmirror_lib.references import DirectReference
 from pipmirror_lib.sdists import read_pkg_info
@@ -178,16 +174,13 @@ class Index:
     def _download(
         self, url: str, target: Path, sha256: str, size: int | None, credentials: tuple[str, str] | None = None
     ) -> Fetched:
-        partial = linked.unfinished(target)
-        try:
+        with transfer.unfinished(target, keep=bool(sha256)) as partial:
             sha256 = self._client.download(url, partial, sha256, size, credentials)
             with self._lock:
                 self.fetched_files += 1
                 self.fetched_bytes += partial.stat().st_size
                 done = f"fetched {self.fetched_files} files, {self.fetched_bytes / 1e6:.0f} MB"
             os.replace(partial, target)
-        finally:
-            partial.unlink(missing_ok=True)
         self._progress(done)
         return Fetched(target, sha256)
 
@@ -265,7 +258,7 @@ class Index:
 
         def go_on(future: Future[Metadata]) -> None:
             # A run that has ended takes no more work, and a fault is told to whoever asks for the metadata.
-            with suppress(RuntimeError, PipmirrorError, ValueError):
+            with suppress(RuntimeError, CancelledError, PipmirrorError, ValueError):
                 self.prefetch(wanted(future.result()), ())
 
         for project in projects:
@@ -298,114 +291,3 @@ class NoParts(PipmirrorError):
 
 class NeedsBuild(WheelError):
     """An sdist does not say on its own what it requires."""
-
-
-class IndexSource:
-    """What one platform sees of an index, together with the wheels that lie in its directory.
-
-    A wheel that lies there serves like one of the index: under the same file name it *is* that one, and under
-    a name that the index lacks it was put there by hand or built here. Where the index knows the project,
-    `upgrade` leaves the former out, so that withdrawn files are never chosen anew; a wheel built from an sdist
-    that the index still has counts as that sdist, so that nothing is built twice.
-    `made` are wheels that direct references have just become.
-    `build` makes the wheel of an sdist and tells its metadata; None (a plan) takes such a project as it is.
-    `begin` is told of sdists that will probably have to be built, as soon as that is known.
-    """
-
-    where = "on the index"
-
-    def __init__(
-        self,
-        index: Index,
-        present: Mapping[NormalizedName, Sequence[Candidate]],
-        present_metadata: Callable[[Candidate], Metadata],
-        *,
-        min_age: int = 0,
-        upgrade: bool = False,
-        build: Callable[[Candidate], Metadata] | None = None,
-        begin: Callable[[Candidate], None] | None = None,
-        made: Mapping[Candidate, Metadata] | None = None,
-        profile: TargetProfile | None = None,
-    ) -> None:
-        self._index = index
-        self._profile = profile
-        self._present = present
-        self._present_metadata = present_metadata
-        self._newest = datetime.now(timezone.utc) - timedelta(seconds=min_age) if min_age else None
-        self._upgrade = upgrade
-        self._build, self._begin = build, begin
-        self._made = made or {}
-        self.undecided: dict[str, str] = {}
-
-    def files(self, project: NormalizedName) -> Sequence[Candidate]:
-        offered = self._index.page(project).result()
-        if self._newest is not None:
-            offered = offered.changed(lambda candidate: candidate if self._old_enough(candidate) else None)
-        present = {c.filename: c for c in self._present.get(project, ())}
-        if not offered or not present:
-            return offered or list(present.values())
-        extra = [c for c in present.values() if self._is_extra(c, offered.release(c.version))]
-        return offered.changed(lambda c: self._same(present.get(c.filename), c, self._upgrade), extra)
-
-    def _is_extra(self, present: Candidate, offered: Sequence[Candidate]) -> bool:
-        """Whether a wheel that the index lacks still serves; `offered` are its files of that version."""
-        if any(candidate.filename == present.filename for candidate in offered):
-            return False
-        sources = {candidate.sha256 or candidate.filename for candidate in offered if candidate.is_sdist}
-        return not self._upgrade or bool(sources & set(present.source))
-
-    def withheld(self, project: NormalizedName) -> str:
-        young = [c for c in self._index.page(project).result() if not self._old_enough(c)]
-        return f"{len(young)} files are younger than min_age, or nobody says how old" if young else ""
-
-    @staticmethod
-    def _same(present: Candidate | None, offered: Candidate, upgrade: bool) -> Candidate:
-        """The wheel that lies there: an index's files never change, and only one built here gives way to them.
-
-        One from a URL does so when an upgrade asks for the index's own.
-        That it was yanked since is no reason to lose it before an upgrade.
-        """
-        gives_way = present and (present.built or (present.by_url and upgrade))
-        if present is None or (gives_way and present.sha256 != offered.sha256):
-            return offered
-        return replace(offered, path=present.path, built=present.built, yanked=offered.yanked if upgrade else None)
-
-    def _old_enough(self, candidate: Candidate) -> bool:
-        """An index that does not say when a file came cannot show that it is old enough."""
-        if self._newest is None:
-            return True
-        try:
-            uploaded = datetime.fromisoformat(candidate.upload_time.replace("Z", "+00:00"))
-        except ValueError:
-            return False
-        return uploaded.replace(tzinfo=uploaded.tzinfo or timezone.utc) <= self._newest
-
-    def metadata(self, candidate: Candidate) -> Metadata:
-        if candidate in self._made:
-            return self._made[candidate]
-        if candidate.path is not None:
-            return self._present_metadata(candidate)
-        try:
-            return self._index.metadata(candidate).result()
-        except NeedsBuild as error:
-            if self._build is not None:
-                return self._build(candidate)
-            self.undecided[candidate.filename] = str(error)
-            return Metadata(name=candidate.project, version=str(candidate.version))
-
-    def prefetch(self, projects: Iterable[NormalizedName], candidates: Iterable[Candidate]) -> None:
-        coming = [c for c in candidates if c.path is None and c not in self._made]
-        self._index.prefetch(projects, coming, self._wanted)
-        for candidate in coming:
-            if candidate.is_sdist and self._begin:
-                self._index.metadata(candidate).add_done_callback(partial(self._looked_at, candidate, self._begin))
-
-    @staticmethod
-    def _looked_at(candidate: Candidate, begin: Callable[[Candidate], None], looked: Future[Metadata]) -> None:
-        if not looked.cancelled() and isinstance(looked.exception(), NeedsBuild):
-            begin(candidate)
-
-    def _wanted(self, metadata: Metadata) -> list[NormalizedName]:
-        """What it requires without any extra, as far as can be said: a guess of what is asked next."""
-        applies = self._profile.applies if self._profile else lambda marker: False
-        return [canonical(requirement(text).name) for text, marker in metadata.conditions if applies(marker)]

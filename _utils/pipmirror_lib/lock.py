@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pipmirror_lib import explain, resolve
 from pipmirror_lib.candidates import Candidate
 from pipmirror_lib.errors import ResolutionError
-from pipmirror_lib.index import Index, IndexSource
+from pipmirror_lib.index import Index
+from pipmirror_lib.index_source import IndexSource
 from pipmirror_lib.local import LocalSource
 from pipmirror_lib.plan import present_versions, question
 from pipmirror_lib.profile import TargetProfile

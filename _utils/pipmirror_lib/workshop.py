@@ -23,7 +23,8 @@ from pipmirror_lib import builds, resolve
 from pipmirror_lib.candidates import Candidate
 from pipmirror_lib.chores import Chores, Circle, at_once
 from pipmirror_lib.errors import BuilderError, BuildError, EngineError, MirrorError, ResolutionError, WheelError, why
-from pipmirror_lib.index import Index, IndexSource
+from pipmirror_lib.index import Index
+from pipmirror_lib.index_source import IndexSource
 from pipmirror_lib.kept import KeptBuilds
 from pipmirror_lib.logs import short
 from pipmirror_lib.mirror import PlatformDirectory, Record

@@ -21,7 +21,8 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 from pipmirror_lib import inside, local, resolve
 from pipmirror_lib.candidates import Candidate
-from pipmirror_lib.index import Index, IndexSource
+from pipmirror_lib.index import Index
+from pipmirror_lib.index_source import IndexSource
 from pipmirror_lib.profile import TargetProfile
 from pipmirror_lib.resolve import Answer
 from pipmirror_lib.settings import Index as IndexSettings
