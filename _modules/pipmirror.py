@@ -33,7 +33,20 @@ __virtualname__ = "pipmirror"
 
 # Filled in where our outputter is at hand; Salt reads it under this name.
 __outputter__ = {}
-READABLE = ("sync", "prepare", "verify", "publish", "plan", "status", "wheels", "why", "platforms", "faults", "prune")
+READABLE = (
+    "sync",
+    "prepare",
+    "verify",
+    "publish",
+    "plan",
+    "status",
+    "wheels",
+    "why",
+    "platforms",
+    "faults",
+    "prune",
+    "clean",
+)
 
 REQUIRED = ("docker", "installer", "packaging", "requests", "resolvelib")
 
@@ -198,6 +211,46 @@ def prune(mirror=None, platform=None, force=False, test=False, **settings):
     if platform is None:
         done["images"], notes = _unused_images(mirror, settings, test)
         done["comment"] = "\n".join([done["comment"], *notes])
+    return done
+
+
+def clean(mirror=None, platform=None, test=False, **settings):
+    """
+    Take back what pipmirror has on this machine, but not what it is for: wheels, their records and pages stay.
+
+    What goes can all be made or fetched again, at the next sync that needs it: the builder images of the platforms
+    (unless another declared platform uses one as well), containers that killed runs have left, staging, kept builds,
+    caches of decisions and of the index, and logs, but those of wheels that were built here. A platform that is
+    satisfied stays so, and needs no engine for it. ``pipmirror.prune`` is for what has outlived its use: wheels that no
+    set needs, and what is older than ``keep_days``. Base images are left to their engine.
+
+    Each platform waits for a sync that works for it, and fails after ``lock_timeout``. An image stays that a run or
+    somebody's container uses, and the comment says so; so do downloads that another run uses.
+
+    test : False
+        True tells what would go, with sizes (bytes), and removes nothing.
+
+    Returns ``{result, comment, platforms: {NAME: {result, comment, leftovers: {FOLDER: {files, size}}, added, removed,
+    seconds}}, leftovers, images: {ID: {platform, kind, made, size}}, containers: {ID: name}}``; the ``leftovers``
+    beside ``platforms`` are those that platforms share, and are looked at when no platform is named. For the other
+    parameters and what is raised see ``pipmirror.sync``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call pipmirror.clean test=True
+        salt-call pipmirror.clean platform=debian-bookworm
+    """
+    from pipmirror_lib import clean as library
+    from pipmirror_lib import sync
+
+    done = {"leftovers": {}, **_act(sync.clean, mirror, platform, settings, test=test)}
+    with _errors():
+        mirrors = _holding(_mirrors(mirror, settings), _text(platform))
+        declared = _declared(settings) or mirrors
+        done["images"], done["containers"], notes = library.engines(mirrors, _text(platform), declared, test=test)
+    done["comment"] = "\n".join([done["comment"], *notes])
     return done
 
 
@@ -537,15 +590,23 @@ def _act(action, mirror, platform, arguments, **options):
 def _unused_images(mirror, arguments, test):
     """(builder images that no platform uses, what is to be said of them); removed unless ``test``."""
     from pipmirror_lib import sweep
-    from pipmirror_lib.errors import SettingsError
 
     with _errors():
-        try:
-            # This call's own settings must not make the pillar's platforms look as if nobody had declared them.
-            declared = [*_mirrors(None, {}), *_mirrors(None, arguments)]
-        except SettingsError:
+        declared = _declared(arguments)
+        if declared is None:
             return {}, ["builder images were left alone: the pillar alone does not say which platforms there are"]
         return sweep.images(_mirrors(mirror, arguments), declared, test=test)
+
+
+def _declared(arguments):
+    """All mirrors, as the pillar has them and as this call has; None where the pillar alone does not say."""
+    from pipmirror_lib.errors import SettingsError
+
+    try:
+        # This call's own settings must not make the pillar's platforms look as if nobody had declared them.
+        return [*_mirrors(None, {}), *_mirrors(None, arguments)]
+    except SettingsError:
+        return None
 
 
 def _text(name):

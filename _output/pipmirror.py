@@ -329,13 +329,33 @@ def prune(page, answer):
         page.items("needed again, or gone", one["unneeded"]["dropped"])
         page.facts(heaps(one["leftovers"]))
     page.facts(heaps(answer["leftovers"]))
-    rows = [
-        [size(about["size"]), about["kind"], about["platform"], when(about["made"])]
-        for about in answer["images"].values()
-    ]
+    _images(page, "builder images that no platform of this pillar uses:", answer["images"])
+    page.say(answer["comment"], 0)
+
+
+def _images(page, heading, images):
+    rows = [[size(about["size"]), about["kind"], about["platform"], when(about["made"])] for about in images.values()]
     if rows:
-        page.say("builder images that no platform of this pillar uses:", 0)
+        page.say(heading, 0)
         page.table([["size", "image", "platform", "made"], *rows], indent=2)
+
+
+def clean_up(page, answer):
+    """
+    What ``clean`` has taken back, or would.
+    """
+    for name, one in answer["platforms"].items():
+        found = one["leftovers"].values()
+        total = f"{count(sum(about['files'] for about in found), 'file')}, {size(sum(a['size'] for a in found))}"
+        page.title(name, total if found else "nothing lies there", "GREEN" if one["result"] else "LIGHT_RED")
+        if one["comment"]:
+            page.say(one["comment"])
+        page.facts(heaps(one["leftovers"]))
+    if answer["leftovers"]:
+        page.say("what platforms share:", 0)
+        page.facts(heaps(answer["leftovers"]))
+    _images(page, "builder images:", answer["images"])
+    page.items("containers that killed runs have left", answer["containers"].values(), 0)
     page.say(answer["comment"], 0)
 
 
@@ -384,6 +404,7 @@ def faults(page, answer):
 
 
 SHOWS = {
+    "clean": clean_up,
     "faults": faults,
     "plan": plan,
     "platforms": platforms,

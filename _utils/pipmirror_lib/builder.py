@@ -228,6 +228,10 @@ def _remove_superseded(engine: Engine, made: ImageInfo, rebuild_after: int) -> N
                 remove(engine, info)
 
 
+def is_ours(info: ImageInfo) -> bool:
+    return info.labels.get(_LABELS["kind"]) in KINDS
+
+
 def unused(engine: Engine, used: Collection[str], seconds: int) -> list[ImageInfo]:
     """Images of ours that are none of these and older than that."""
     before = datetime.now(timezone.utc) - timedelta(seconds=seconds)

@@ -186,14 +186,19 @@ class Engine:
         """End and remove the containers of this very process; their ids."""
         return self.remove_containers({OWNER_LABEL: processes.owner()})
 
-    def remove_abandoned(self) -> list[str]:
-        """Remove the containers of runs on this machine that were killed before they could; their ids."""
+    def abandoned(self) -> dict[str, str]:
+        """{id: name} of the containers of runs on this machine that were killed before they could remove them."""
         with translated("list containers"):
             rows = self._api.containers(all=True, filters={"label": _label_filter({LABEL: "1"})})
-        gone = [row["Id"] for row in rows if processes.is_gone(row.get("Labels", {}).get(OWNER_LABEL, ""))]
-        for container in gone:
+        gone = (row for row in rows if processes.is_gone(row.get("Labels", {}).get(OWNER_LABEL, "")))
+        return {row["Id"]: ", ".join(name.lstrip("/") for name in row.get("Names") or ()) for row in gone}
+
+    def remove_abandoned(self) -> list[str]:
+        """Remove them; their ids."""
+        abandoned = list(self.abandoned())
+        for container in abandoned:
             self._remove(container)
-        return gone
+        return abandoned
 
     def run(self, spec: RunSpec) -> RunResult:
         """Run the command to its end, or to its time limit; the container is removed whatever happens."""

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
-from pipmirror_lib import builder, explain, local, locks, plan, proof, prune, sweep
+from pipmirror_lib import builder, clean, explain, local, locks, plan, proof, prune, sweep
 from pipmirror_lib.builder import BuilderImage
 from pipmirror_lib.completion import Completion
 from pipmirror_lib.containers import Containers
@@ -123,6 +123,21 @@ class PlatformSync:
             self._note_unneeded(planned)
             self._prune(planned, manifest, force=force)
             cleared = sweep.clear(self.mirror.target, sweep.of_platform(self.directory, self.mirror.keep_days))
+            self.details["leftovers"] = sweep.told(cleared)
+        return []
+
+    def clean_only(self, test: bool) -> list[str]:
+        self.details.update(leftovers={})
+        if test or not self.directory.private.is_dir():
+            self.details["leftovers"] = sweep.told(clean.of_platform(self.directory))
+            return []
+        with self._locked():
+            found = clean.of_platform(self.directory)
+            self._recovered(killed=False)  # what has been promised is no leftover; containers are looked for at the end
+            sweep.clear(self.mirror.target, clean.of_platform(self.directory))
+            came_in = [self.directory.staging / name for name in self.details.get("recovered", ())]
+            cleared = dict(sweep.freed(found))
+            cleared["staging"] = {path: size for path, size in cleared["staging"].items() if path not in came_in}
             self.details["leftovers"] = sweep.told(cleared)
         return []
 

@@ -25,28 +25,31 @@ Leftovers = Mapping[str, Mapping[Path, int]]
 
 def of_platform(directory: PlatformDirectory, keep_days: int) -> Leftovers:
     """Logs, but those that the record of a wheel names, files that were set aside, and builds that nobody wanted."""
-    named = {record.get("log") for record in directory.manifest()["wheels"].values()}
-    logs = (path for path in _entries(directory.logs) if path.name not in named)
     return {
-        "logs": _older(logs, keep_days * DAY),
-        "broken": _older(_entries(directory.private / "broken"), keep_days * DAY, _set_aside),
+        "logs": older(unnamed_logs(directory), keep_days * DAY),
+        "broken": older(entries(directory.private / "broken"), keep_days * DAY, _set_aside),
         **of_builds(directory, keep_days),
     }
 
 
 def of_builds(directory: PlatformDirectory, keep_days: int) -> Leftovers:
     """Wheels built here that no run has asked for since."""
-    return {"kept": _older(_entries(directory.kept), keep_days * DAY)}
+    return {"kept": older(entries(directory.kept), keep_days * DAY)}
+
+
+def unnamed_logs(directory: PlatformDirectory) -> list[Path]:
+    named = {record.get("log") for record in directory.manifest()["wheels"].values()}
+    return [path for path in entries(directory.logs) if path.name not in named]
 
 
 def of_mirror(target: Path, keep_days: int) -> Leftovers:
     """The caches that platforms share; whatever goes can be fetched again."""
-    cached = (path for folder in _entries(metadata_cache(target)) for path in _entries(folder))
-    fetched = (path for path in _entries(downloads(target)) if path.is_dir())
+    cached = (path for folder in entries(metadata_cache(target)) for path in entries(folder))
+    fetched = (path for path in entries(downloads(target)) if path.is_dir())
     return {
-        "metadata": _older(cached, keep_days * DAY),
+        "metadata": older(cached, keep_days * DAY),
         # Those that nobody wants go with the next sync, however long the rest is kept.
-        "downloads": _older(fetched, min(keep_days * DAY, UNWANTED)),
+        "downloads": older(fetched, min(keep_days * DAY, UNWANTED)),
     }
 
 
@@ -65,6 +68,11 @@ def clear(target: Path, leftovers: Leftovers) -> Leftovers:
                 """Its end removes them."""
     except OSError as error:
         raise MirrorError(f"cannot remove {error.filename}: {why(error)}") from error
+    return freed(leftovers)
+
+
+def freed(leftovers: Leftovers) -> Leftovers:
+    """What of it lies there no more."""
     return {
         folder: {path: size for path, size in paths.items() if not os.path.lexists(path)}
         for folder, paths in leftovers.items()
@@ -88,14 +96,15 @@ def images(mirrors: Iterable[Mirror], declared: Iterable[Mirror], *, test: bool)
             with closing(Engine.connect(url)) as engine:
                 for info in builder.unused(engine, used, days * DAY):
                     about = builder.described(engine, info)
-                    if test or _gone(engine, info, notes):
+                    if test or gone(engine, info, notes):
                         found[info.id] = about
         except EngineError as error:
             notes.append(f"builder images were left alone: {error}")
     return found, notes
 
 
-def _gone(engine: Engine, info: ImageInfo, notes: list[str]) -> bool:
+def gone(engine: Engine, info: ImageInfo, notes: list[str]) -> bool:
+    """Remove an image of ours; where something needs it, that is to be said."""
     try:
         return builder.remove(engine, info)
     except EngineError as error:  # a container uses it, or an image that somebody made of it
@@ -109,7 +118,7 @@ def _used(mirror: Mirror) -> Iterator[str]:
         yield from (str(state[key]) for key in ("image", "verify_image") if state.get(key))
 
 
-def _entries(folder: Path) -> Iterator[Path]:
+def entries(folder: Path) -> Iterator[Path]:
     try:
         yield from sorted(folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):
@@ -126,7 +135,7 @@ def _set_aside(path: Path) -> float:
     return int(suffix) / 1e9 if suffix.isdecimal() else _changed(path)
 
 
-def _older(paths: Iterable[Path], seconds: int, moment: Callable[[Path], float] = _changed) -> dict[Path, int]:
+def older(paths: Iterable[Path], seconds: int, moment: Callable[[Path], float] = _changed) -> dict[Path, int]:
     found = {}
     for path in paths:
         with suppress(FileNotFoundError):  # another run was quicker

@@ -71,6 +71,18 @@ def refuse_trials(mirrors: Iterable[Mirror]) -> None:
         raise SettingsError([f"nothing can be pruned: {TRIAL}"])
 
 
+def clean(mirror: Mirror, platform: str | None = None, *, test: bool = False, progress: Progress = silent) -> Result:
+    """Remove what lies beside wheels, records and pages and can be made or fetched again; `test`: only tell.
+
+    `leftovers` beside `platforms` are the caches that platforms share; they go when no platform is named.
+    """
+    answer = _each(mirror, platform, progress, lambda one: one.clean_only(test), "examined" if test else "clean")
+    if platform is None:
+        shared = sweep.of_mirror(mirror.target, 0)
+        answer["leftovers"] = sweep.told(shared if test else sweep.clear(mirror.target, shared))
+    return answer
+
+
 def publish_pages(mirror: Mirror, platform: str | None = None, *, progress: Progress = silent) -> Result:
     """Bring the pages of the platforms up to date with what lies there."""
     return _each(mirror, platform, progress, lambda one: one.publish_only(), "published")

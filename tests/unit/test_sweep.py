@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pipmirror_lib import plan, sweep, sync
+from pipmirror_lib import clean, plan, sweep, sync
 from pipmirror_lib.engine import LABEL, Engine, ImageInfo
 from pipmirror_lib.errors import EngineError
 from pipmirror_lib.mirror import PRIVATE, PlatformDirectory, downloads, metadata_cache, using_downloads
@@ -178,6 +178,7 @@ class Images:
     def __init__(self) -> None:
         self.held: dict[str, ImageInfo] = {}
         self.busy: set[str] = set()
+        self.left = {"c0": "pipmirror-build-alpha-0"}
         self.closed = False
 
     def add(self, id: str, days: float, kind: str = "builder", size: int = 1000, base: str = "base") -> str:
@@ -196,6 +197,13 @@ class Images:
         if reference in self.busy:
             raise EngineError("remove image: conflict: a container uses it")
         return self.held.pop(reference, None) is not None
+
+    def abandoned(self) -> dict[str, str]:
+        return dict(self.left)
+
+    def remove_abandoned(self) -> list[str]:
+        left, self.left = list(self.left), {}
+        return left
 
     def close(self) -> None:
         self.closed = True
@@ -255,3 +263,31 @@ def test_the_longest_time_of_those_who_share_an_engine_counts(mirror: Mirror, tm
     patient = declare(tmp_path / "other", keep_days=90)
     assert sweep.images([mirror, patient], [], test=True) == ({}, [])
     assert list(sweep.images([mirror], [], test=True)[0]) == ["old"]
+
+
+# -- clean ---------------------------------------------------------------------------------------------------
+
+
+def test_clean_takes_the_images_of_the_platforms_however_young(mirror: Mirror, engine: Images) -> None:
+    plan.remember(directory_of(mirror), image=engine.add("mine", 0), verify_image=engine.add("proof", 0, "verify"))
+    engine.add("old", 99)
+    for test in (True, False):
+        images, containers, notes = clean.engines([mirror], None, [mirror], test=test)
+        assert (set(images), containers, notes) == ({"mine", "proof"}, {"c0": "pipmirror-build-alpha-0"}, [])
+        assert (set(engine.held) >= {"mine", "proof"}) is test
+    assert "old" in engine.held, "is for prune"
+    assert clean.engines([mirror], None, [mirror], test=False) == ({}, {}, [])
+
+
+def test_clean_leaves_what_others_need(mirror: Mirror, tmp_path: Path, engine: Images) -> None:
+    """Another platform of the declaration, a container, a platform that uses its base image as it is."""
+    other = declare(tmp_path / "other")
+    shared, busy = engine.add("shared", 0), engine.add("busy", 0, "verify")
+    plan.remember(equip(other), image=shared, verify_image="base")
+    plan.remember(directory_of(mirror), image=shared, verify_image=busy)
+    engine.busy.add(busy)
+    images, _, (note,) = clean.engines([mirror], None, [mirror, other], test=False)
+    assert images == {}
+    assert "a builder image was left alone" in note
+    assert set(clean.engines([other], None, [other], test=False)[0]) == {shared}
+    assert "base" in engine.held
