@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipmirror_lib import settings
+from pipmirror_lib import inside, settings
 from pipmirror_lib.builder import BuilderImage
 from pipmirror_lib.engine import Engine, Mount, RunResult
 from pipmirror_lib.workplace import Task, Workplace, run_python
@@ -32,6 +32,7 @@ class Containers:
         return Workplace(root, keep_out=keep_out)
 
     def run(self, place: Workplace, task: Task) -> RunResult:
+        place.put("confine.py", inside.source("confine"))
         spec = place.spec(self.image.id, task.python, task.script, task.limits, log_path=task.log_path, name=task.name)
         mounts, groups = [*spec.mounts], spec.groups
         if place.environment.is_dir():

@@ -53,7 +53,7 @@ class Workplace:
         return RunSpec(
             image=image,
             # Isolated: neither the image's PYTHON… variables nor the script's own directory.
-            command=(python, "-I", f"/pipmirror/in/{script}"),
+            command=(python, "-I", "/pipmirror/in/confine.py", f"/pipmirror/in/{script}"),
             mounts=(Mount(self.inputs, "/pipmirror/in"), Mount(self.out, "/pipmirror/out", read_only=False)),
             limits=limits,
             scratch=self.scratch,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -42,3 +44,24 @@ def site(tmp_path: Path, ensure: Ensure) -> Iterator[Site]:
         site.wheel("beta", "1.0")
         site.wheel("beta", "2.0")
         yield site
+
+
+@pytest.fixture(scope="session")
+def setuptools(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Wheels of the real setuptools, wheel and flit, as a Python 3.11 target would have them."""
+    directory = tmp_path_factory.mktemp("setuptools")
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "-q",
+        "--no-deps",
+        "--only-binary",
+        ":all:",
+        "-d",
+        str(directory),
+    ]
+    wanted = ["-d", str(directory), "setuptools<81", "wheel<0.46", "flit_core<4"]
+    subprocess.run([*command, *wanted], timeout=180, check=True, capture_output=True)
+    return list(directory.glob("*.whl"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -35,27 +34,6 @@ except OSError:
 else:
     raise SystemExit("the build has reached the index")
 """
-
-
-@pytest.fixture(scope="session")
-def setuptools(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Wheels of the real setuptools, wheel and flit, as a Python 3.11 target would have them."""
-    directory = tmp_path_factory.mktemp("setuptools")
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "-q",
-        "--no-deps",
-        "--only-binary",
-        ":all:",
-        "-d",
-        str(directory),
-    ]
-    wanted = ["-d", str(directory), "setuptools<81", "wheel<0.46", "flit_core<4"]
-    subprocess.run([*command, *wanted], timeout=180, check=True, capture_output=True)
-    return list(directory.glob("*.whl"))
 
 
 def test_an_sdist_with_its_own_backend(site: Site) -> None:
@@ -228,7 +206,7 @@ def test_independent_builds_run_at_once(site: Site, static: bool) -> None:
     names = ["one", "two", "three"]
     for name in names:
         site.sdist(name, intree_backend=True, on_build=GATE, static_metadata=static)
-    site.settings.update(packages=names, container={"cpus": 0.5, "memory": "256m"})
+    site.settings.update(packages=names, container={"cpus": 0.3, "memory": "256m"})
     ended = threading.Event()
 
     def open_gates() -> None:
