@@ -10,7 +10,7 @@ from typing import Any
 from pipmirror_lib import explain, lock, references, upstream
 from pipmirror_lib.candidates import Candidate
 from pipmirror_lib.direct import DirectReferences
-from pipmirror_lib.errors import BuildError
+from pipmirror_lib.errors import BuildError, PackageIndexError
 from pipmirror_lib.local import LocalSource
 from pipmirror_lib.lock import Lock
 from pipmirror_lib.mirror import Admission, PlatformDirectory, Record
@@ -96,21 +96,33 @@ class Completion:
         for candidate in coming.values():  # begin all downloads before waiting for the first
             self.run.index.file(candidate)
         built = {c.filename: fresh[c] for c in locked.coming if c in fresh}
-        unbuilt = self._build((c for c in coming.values() if c.is_sdist), built)
-        self.problems += unbuilt.values()
+        lacking = self._unbuilt((c for c in coming.values() if c.is_sdist), built)
+        lacking.update(self._unfetched(c for c in coming.values() if not c.is_sdist))
+        self.problems += lacking.values()
         wanted = {
             candidate.filename
             for closure in locked.sets.values()
-            if not any(c.filename in unbuilt for c in closure)
+            if not any(c.filename in lacking for c in closure)
             for candidate in closure
         }
         made = [self._made(one) for name, one in built.items() if name in wanted]
         return made + [self._fetched(coming[name]) for name in sorted(wanted & coming.keys() - built.keys())]
 
-    def _build(self, sdists: Iterable[Candidate], built: dict[str, Built]) -> dict[str, str]:
-        """Add the wheels of sdists, by the sdists' names; {sdist: why it did not build}."""
-        unbuilt = {}
-        for name, outcome in self.workshop.wheels(sdists).items():
+    def _unfetched(self, files: Iterable[Candidate]) -> dict[str, str]:
+        """{file: why it did not come}, of those that did not."""
+        faults = {}
+        for candidate in files:
+            try:
+                self.run.index.file(candidate).result()
+            except PackageIndexError as error:
+                faults[candidate.filename] = str(error)
+        return faults
+
+    def _unbuilt(self, sdists: Iterable[Candidate], built: dict[str, Built]) -> dict[str, str]:
+        """Add the wheels of sdists, by the sdists' names; {sdist: why it did not come, or did not build}."""
+        files = list(sdists)
+        unbuilt = self._unfetched(files)
+        for name, outcome in self.workshop.wheels(c for c in files if c.filename not in unbuilt).items():
             if isinstance(outcome, BuildError):
                 unbuilt[name] = str(outcome)
             else:
@@ -130,4 +142,6 @@ class Completion:
             "upload_time": candidate.upload_time,
         }
         staged = self.directory.stage(fetched.path, candidate.filename)
-        return Admission(staged, candidate.filename, record, candidate.metadata_sha256 or "")
+        # Where what is offered beside a wheel was not to be had, the decision was made from the wheel itself.
+        vouched = "" if candidate.url in self.run.index.lacking else candidate.metadata_sha256 or ""
+        return Admission(staged, candidate.filename, record, vouched)

@@ -96,17 +96,21 @@ class Client:
             file.check()
             return file.digest
 
-    def part(self, url: str, begin: int, end: int) -> bytes | None:
-        """The bytes from `begin` up to `end` of a file, or None where the server gives only whole files."""
+    def part(self, url: str, begin: int, end: int, size: int) -> bytes | None:
+        """The bytes from `begin` up to `end` of a file, or None where the server gives only whole files.
+
+        PackageIndexError for a file of another size than its page says.
+        """
         headers = {"Range": f"bytes={begin}-{end - 1}", "Accept-Encoding": "identity"}
         with self._get(url, headers) as response:
-            # Who ignores the range answers 200; who has a file of another size may refuse it.
-            if response.status_code in (200, 416):
-                return None
-            if response.status_code != 206:
+            if response.status_code not in (200, 206, 416):
                 self._check(response)
-            given = response.headers.get("Content-Range", "").lower()
-            if not re.fullmatch(rf"bytes {begin}-{end - 1}/(\d+|\*)", given.strip()):
+            given = response.headers.get("Content-Range", "").lower().strip()
+            whole = given.rpartition("/")[2]
+            if response.status_code != 200 and whole.isdecimal() and int(whole[:20]) != size:
+                raise PackageIndexError(f"{bare(url)} has {whole[:20]} bytes, its page says {size}")
+            # Who ignores the range answers 200.
+            if response.status_code != 206 or not re.fullmatch(rf"bytes {begin}-{end - 1}/(\d+|\*)", given):
                 return None
             content = bytearray()
             for chunk in response.iter_content(CHUNK):

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -73,6 +73,8 @@ class Index:
         self._metadata: dict[str, Future[Metadata]] = {}
         self._done: dict[str, Future[Any]] = {}
         self._parts = True
+        # {URL of a wheel: why its METADATA was read from the wheel itself, although it is offered beside it}
+        self.lacking: dict[str, str] = {}
         self.own_downloads: set[Path] = set()
         self._private: set[Path] = set()
         self.fetched_files = 0
@@ -200,9 +202,11 @@ class Index:
         if content is not None:
             with suppress(WheelError):  # what it belongs to, an index may have lied about
                 return _belonging(Metadata.from_data(json.loads(content)), candidate)
-        if not likely and (metadata := self._from_afar(candidate)):
-            return metadata  # nobody has compared a hash, so it is not remembered
+        if not likely and (found := self._from_afar(candidate)):
+            return found  # nobody has compared a hash, so it is not remembered
         metadata = self._fetch_metadata(candidate)
+        if metadata is None:  # the wheel is what is installed, and its own sha256 vouches for it
+            return self._read_metadata(replace(candidate, metadata_sha256=None), likely)
         if cached is not None:
             with suppress(OSError):  # a disk that is full will be told by what matters
                 cached.parent.mkdir(parents=True, exist_ok=True)
@@ -219,7 +223,7 @@ class Index:
             return None
 
         def fetch(begin: int, end: int) -> bytes:
-            content = self._client.part(candidate.url, begin, end)
+            content = self._client.part(candidate.url, begin, end, size)
             if content is None:
                 raise NoParts
             return content
@@ -232,21 +236,24 @@ class Index:
             """Perhaps the server gave other parts than were asked for; the whole wheel is what is judged."""
         return None
 
-    def _fetch_metadata(self, candidate: Candidate) -> Metadata:
+    def _fetch_metadata(self, candidate: Candidate) -> Metadata | None:
+        """None where it is offered beside the wheel and is not to be had there."""
         if candidate.is_sdist:
             return static_metadata(self.file(candidate).result().path, candidate)
         if candidate.metadata_sha256 is not None and candidate.sha256 not in self._known:
             return self._offered_metadata(candidate)
         return checked_metadata(self.file(candidate).result().path, candidate.filename)[1]
 
-    def _offered_metadata(self, candidate: Candidate) -> Metadata:
+    def _offered_metadata(self, candidate: Candidate) -> Metadata | None:
+        """What lies beside the wheel; WheelError where the index vouches for metadata of something else, as in pip."""
         answer = self._client.page(candidate.url + ".metadata", "*/*")
         if answer is None:
-            raise WheelError(f"{candidate.filename}: the index offers .metadata and does not have it")
-        content = answer[0]
-        if candidate.metadata_sha256 and hashlib.sha256(content).hexdigest() != candidate.metadata_sha256:
-            raise WheelError(f"{candidate.filename}: .metadata does not have the sha256 that its page says")
-        return _belonging(parse_metadata(content), candidate)
+            self.lacking[candidate.url] = "the index offers .metadata and does not have it"
+            return None
+        if candidate.metadata_sha256 not in ("", hashlib.sha256(answer[0]).hexdigest()):
+            self.lacking[candidate.url] = ".metadata does not have the sha256 that its page says"
+            return None
+        return _belonging(parse_metadata(answer[0]), candidate)
 
     def prefetch(
         self,

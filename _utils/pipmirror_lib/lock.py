@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from pipmirror_lib import explain, resolve
 from pipmirror_lib.candidates import Candidate
-from pipmirror_lib.errors import ResolutionError
+from pipmirror_lib.errors import PackageIndexError, ResolutionError
 from pipmirror_lib.index import Index
 from pipmirror_lib.index_source import IndexSource
 from pipmirror_lib.local import LocalSource
@@ -50,7 +50,7 @@ def make(
 
     Wheels that lie in the mirror are preferred unless `upgrade` is set. `direct` says what references became, and
     `made` what those require that do not lie there yet. Raises PackageIndexError when the
-    index cannot be asked; without `build`, no container is started and `undecided` says what that left open.
+    index cannot be asked for any set; without `build`, no container is started and `undecided` says what that left.
     """
     source = IndexSource(
         index,
@@ -69,11 +69,13 @@ def make(
     sets: dict[str, tuple[Candidate, ...]] = {}
     missing: dict[str, str] = {}
     warnings: dict[str, None] = {}
+    away: list[PackageIndexError] = []
     for wanted in platform.sets:
         try:
             answer = resolve.resolve(question(mirror, wanted, profile, served, preferred), source)
-        except ResolutionError as error:
+        except (ResolutionError, PackageIndexError) as error:
             missing[f"set {wanted.name}"] = str(error)
+            away += [error] if isinstance(error, PackageIndexError) else []
             continue
         explain.gather(missing, answer.missing, wanted.name)
         warnings.update(dict.fromkeys(answer.warnings))
@@ -82,7 +84,16 @@ def make(
         elif answer.satisfied:
             # Of one name they are one file, as far as the index says.
             sets[wanted.name] = tuple(became.get(c.filename, c) for c in answer.closure.values())
+    if away and len(away) == len(platform.sets):
+        raise away[0]
+    warnings.update(dict.fromkeys(_read_itself(sets, index.lacking)))
     return Lock(sets, missing, tuple(warnings), source.undecided)
+
+
+def _read_itself(sets: Mapping[str, Iterable[Candidate]], lacking: Mapping[str, str]) -> Iterator[str]:
+    for candidate in (candidate for closure in sets.values() for candidate in closure):
+        if candidate.url in lacking:
+            yield f"{candidate.filename}: {lacking[candidate.url]}; it was read from the wheel itself"
 
 
 def _clash(closure: Iterable[Candidate], became: Mapping[str, Candidate]) -> str:

@@ -234,6 +234,24 @@ def test_offered_metadata_of_another_version_is_refused(opened: Opened, server: 
         index.metadata(only(index)).result()
 
 
+@pytest.mark.parametrize("fault", [Fault(404, times=None), Fault(times=None, corrupt=True)])
+def test_offered_metadata_that_is_not_to_be_had_is_read_from_the_wheel(
+    opened: Opened, server: LocalIndex, fault: Fault
+) -> None:
+    """The wheel is what gets installed, and its own sha256 vouches for it."""
+    server.fail = {f"/files/{NAME}.metadata": fault}
+    for _ in range(2):
+        with opened() as index:
+            assert index.metadata(only(index)).result().requires_dist == ("dep>=1",)
+            (why,) = index.lacking.values()
+            assert "does not have" in why
+    assert len(server.requests_of(NAME)) == 1
+    server.fail = {}
+    with opened() as index:
+        assert index.metadata(only(index)).result().requires_dist == ("dep>=1",)
+        assert index.lacking == {}
+
+
 def test_a_wheel_whose_metadata_lies_is_refused(opened: Opened, server: LocalIndex, tmp_path: Path) -> None:
     server.core_metadata = False
     server.add(make_wheel(tmp_path / "lie", metadata="Name: evil\nVersion: 1.0\n", filename=NAME))

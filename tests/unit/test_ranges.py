@@ -128,6 +128,14 @@ def test_a_server_without_parts(index: Index, server: LocalIndex, how: str) -> N
     assert index.fetched_files == 1
 
 
+@pytest.mark.parametrize("more", [-1000, BLOCK, 10 * FAR])
+def test_a_page_that_lies_about_the_size(index: Index, server: LocalIndex, more: int) -> None:
+    server.change(NAME, size=server.files[NAME].size + more)
+    with pytest.raises(PackageIndexError, match=rf"{NAME} has \d+ bytes, its page says \d+"):
+        index.metadata(demo(index)).result()
+    assert index.fetched_files == 0
+
+
 def test_a_server_that_fails(index: Index, server: LocalIndex) -> None:
     candidate = demo(index)
     server.fail[NAME] = Fault(500, times=None)

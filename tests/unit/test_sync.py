@@ -181,6 +181,41 @@ def test_a_file_that_does_not_come_whole_never_comes_in(declared: Mirror, server
     consistent(declared)
 
 
+@pytest.mark.parametrize("offered", [True, False])
+def test_a_file_that_does_not_come_fails_only_who_needs_it(
+    tmp_path: Path, declared: Mirror, server: LocalIndex, offered: bool
+) -> None:
+    """Whether the decision already reads the wheel, or only the end of the sync."""
+    server.core_metadata = offered
+    name = "other-1.0-py3-none-any.whl"
+    server.fail = {f"{name}.metadata": Fault(times=None), name: Fault(403, times=None)}
+    wanting = declare(tmp_path, server.url, packages=["demo"], sets={"more": ["other"]})
+    comment = bad(wanting)
+    assert f"{name} refuses us (403)" in comment
+    assert wheels(wanting) == {DEMO, DEP}
+    consistent(wanting)
+    server.fail = {}
+    good(wanting)
+    assert len(server.requests_of(DEMO)) == 1
+
+
+def test_an_sdist_that_does_not_come_fails_only_who_needs_it(
+    tmp_path: Path, declared: Mirror, server: LocalIndex
+) -> None:
+    server.add(make_sdist(tmp_path / "sdists", "src", "1.0"))
+    server.fail = {"/files/src-1.0.tar.gz": Fault(times=None, corrupt=True)}
+    wanting = declare(tmp_path, server.url, packages=["demo"], sets={"more": ["src"]})
+    assert "src-1.0.tar.gz has sha256" in bad(wanting)
+    assert wheels(wanting) == {DEMO, DEP}
+
+
+def test_metadata_that_is_missing_beside_a_wheel_is_only_a_warning(declared: Mirror, server: LocalIndex) -> None:
+    server.fail = {".metadata": Fault(404, times=None)}
+    comment = good(declared)["comment"]
+    assert f"{DEMO}: the index offers .metadata and does not have it; it was read from the wheel itself" in comment
+    consistent(declared)
+
+
 def test_a_wheel_that_lies_about_itself_never_comes_in(declared: Mirror, server: LocalIndex, tmp_path: Path) -> None:
     truth = server.files[DEMO].metadata
     server.add(make_wheel(tmp_path / "lie", metadata="Name: evil\nVersion: 1.0\n", filename=DEMO), metadata=truth)
