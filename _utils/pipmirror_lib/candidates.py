@@ -23,8 +23,9 @@ from pipmirror_lib.parts import REMEMBERED, within
 from pipmirror_lib.profile import TargetProfile
 from pipmirror_lib.wheels import Metadata, WheelName, parse_name, parse_version
 
-# A name from a page becomes a path; the parsers that follow would let tags with slashes pass.
-SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+!-]*")
+# A name from a page becomes a path, also with something behind it while the file is on its way; the parsers that
+# follow would let tags with slashes pass.
+SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+!-]{0,219}")
 SDIST_SUFFIXES = (".tar.gz", ".zip", ".tar.bz2", ".tgz")
 
 

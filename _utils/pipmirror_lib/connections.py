@@ -80,7 +80,7 @@ class Connections:
                 yield answer
                 if limit.late.is_set():  # what ends with its connection looks as if it were whole
                     raise requests.ConnectionError("given up")
-            except (requests.RequestException, HTTPError, OSError) as error:
+            except (requests.RequestException, HTTPError, OSError, PackageIndexError) as error:
                 if limit.late.is_set():
                     raise PackageIndexError(
                         f"{bare(answer.url)} does not end within {seconds:.0f} s; it was given up"
@@ -134,6 +134,7 @@ class Connections:
                     answer.close()
                     raise requests.Timeout("timed out")
             except (requests.RequestException, HTTPError) as error:
+                limit.drop()
                 if not left or _is_lasting(error):
                     why = requests.Timeout("timed out") if limit.late.is_set() else error
                     raise PackageIndexError(self._unreachable(url, why)) from error

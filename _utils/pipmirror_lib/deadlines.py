@@ -44,10 +44,14 @@ class Deadline:
         with self._lock:
             self._handles.append(handle)
         if self.late.is_set():
-            self._hang_up()
+            self.drop()
 
     def _hang_up(self) -> None:
         self.late.set()
+        self.drop()
+
+    def drop(self) -> None:
+        """End the conversation; closing leaves it open where something of it is still referred to."""
         with self._lock:
             for handle in self._handles:
                 with suppress(OSError):  # it has ended just now

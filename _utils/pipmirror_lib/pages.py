@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from html.parser import HTMLParser
 from typing import Any
@@ -19,12 +20,22 @@ from packaging.version import Version
 
 from pipmirror_lib.candidates import Candidate, NewestFirst, named
 from pipmirror_lib.errors import PackageIndexError
+from pipmirror_lib.logs import short
 from pipmirror_lib.parts import canonical
 from pipmirror_lib.wheels import parse_version
 
 JSON_TYPE = "application/vnd.pypi.simple.v1+json"
 HTML_TYPE = "application/vnd.pypi.simple.v1+html"
 _SCHEMES = ("https://", "http://")
+# What makes objects of a page, and how many of them some 100 000 files have.
+MOST_PARTS = {b"{[,": 3_000_000, b"<": 400_000}
+_LARGE, _PIECE, _LONGEST_TAG = 4 << 20, 64 << 10, 1 << 20
+_ATTRIBUTES = {
+    *("href", "data-requires-python", "data-yanked"),
+    *("data-core-metadata", "data-dist-info-metadata"),
+}
+# Sixteen large pages at once would be too much, where one is fine.
+_one_at_a_time = threading.Lock()
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 ACCEPT = f"{JSON_TYPE}, {HTML_TYPE};q=0.2, text/html;q=0.1"
 
@@ -35,10 +46,12 @@ def candidates(content: bytes, content_type: str, url: str, project: NormalizedN
     Only the versions are told apart at once. What a page says of a file is read when its version is looked at, and
     a fault there is an error then.
     """
-    with _readable(project, url):
-        if content_type.split(";", maxsplit=1)[0].strip() == JSON_TYPE:
+    with _readable(project, url), _one_at_a_time if len(content) > _LARGE else nullcontext():
+        if content_type.split(";", maxsplit=1)[0].strip().lower() == JSON_TYPE:
+            _check_parts(content, b"{[,")
             read, files = _from_json, json.loads(content)["files"]
         else:
+            _check_parts(content, b"<")
             read, files = _from_html, _links(content.decode("utf-8", "replace"), url)
         releases = _by_version(files, project)
 
@@ -53,8 +66,18 @@ def candidates(content: bytes, content_type: str, url: str, project: NormalizedN
 def _readable(project: NormalizedName, url: str) -> Iterator[None]:
     try:
         yield
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise PackageIndexError(f"the page of {project} at {bare(url)} is not a project page: {error}") from error
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, AssertionError) as error:
+        # The standard library's parser asserts what a page need not do.
+        raise PackageIndexError(
+            f"the page of {project} at {bare(url)} is not a project page: {short(str(error))}"
+        ) from error
+
+
+def _check_parts(content: bytes, marks: bytes) -> None:
+    """Each of these becomes an object of some hundred bytes, however short its text is."""
+    parts, most = sum(content.count(bytes([mark])) for mark in marks), MOST_PARTS[marks]
+    if parts > most:
+        raise ValueError(f"it has {parts} parts, and more than {most} are beyond any sense")
 
 
 def _by_version(files: Iterable[dict[str, Any]], project: NormalizedName) -> dict[Version, list[dict[str, Any]]]:
@@ -164,7 +187,7 @@ class _Anchors(HTMLParser):
         self.found: list[dict[str, str | None]] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        attributes = dict(attrs)
+        attributes = {name: value for name, value in attrs if name in _ATTRIBUTES}
         if tag == "base" and attributes.get("href"):
             self.base = urljoin(self.base, attributes["href"] or "")
         elif tag == "a" and attributes.get("href"):
@@ -174,7 +197,10 @@ class _Anchors(HTMLParser):
 def _links(page: str, url: str) -> Iterator[dict[str, Any]]:
     """The anchors of a page, each with where it leads and the file name there."""
     parser = _Anchors(url)
-    parser.feed(page)
+    for begin in range(0, len(page), _PIECE):
+        parser.feed(page[begin : begin + _PIECE])
+        if len(parser.rawdata) > _LONGEST_TAG:
+            raise ValueError(f"a tag, a comment or a script in it is longer than {_LONGEST_TAG} characters")
     for anchor in parser.found:
         link, fragment = urldefrag(_absolute(parser.base, anchor["href"] or ""))
         filename = unquote(urlsplit(link).path.rsplit("/", 1)[-1])
@@ -183,12 +209,12 @@ def _links(page: str, url: str) -> Iterator[dict[str, Any]]:
 
 def _from_html(file: Mapping[str, Any], url: str) -> dict[str, Any]:
     anchor = file["anchor"]
-    algorithm, _, digest = file["fragment"].partition("=")
+    digest = re.search(r"(?:^|&)sha256=([^&]*)", file["fragment"])
     metadata = anchor.get("data-core-metadata", anchor.get("data-dist-info-metadata"))
     return {
         "filename": file["filename"],
         "url": file["link"],
-        "sha256": _sha256(digest) if algorithm == "sha256" else "",
+        "sha256": _sha256(digest[1]) if digest else "",
         "size": None,
         "requires_python": anchor.get("data-requires-python"),
         "upload_time": "",
