@@ -261,16 +261,22 @@ class PlatformDirectory:
                 promised[filename] = record
         if self.journal_path.exists():
             self._settle(manifest, promised)
+        self.clear()
+        for folder in (self.public, self.private):
+            for path in folder.rglob(TEMPORARY.format("*", "*")):
+                path.unlink(missing_ok=True)
+        return sorted(promised)
+
+    def clear(self) -> None:
+        """Empty what only a run needs, unless the journal promises what lies there."""
+        if self.journal_path.exists():
+            return
         discard(self.staging)
         self.staging.mkdir(mode=0o700)
         # Logs of the last run stay; what its containers left beside them goes.
         for path in self.work.iterdir() if self.work.is_dir() else ():
             if path.is_dir():
                 discard(path)
-        for folder in (self.public, self.private):
-            for path in folder.rglob(TEMPORARY.format("*", "*")):
-                path.unlink(missing_ok=True)
-        return sorted(promised)
 
     def stage(self, source: Path, filename: str) -> Path:
         """A private name for a verified download: a hard link where the file system can, else a copy."""
@@ -352,20 +358,33 @@ def using_downloads(target: Path, done: Callable[[], Iterable[Path]]) -> Iterato
         old = (p for p in left if "." in p.name or time.time() - p.stat().st_mtime > UNWANTED)
         for path in {*done(), *old}:
             discard(path)
+        for part in metadata_cache(target).glob(f"*/{TEMPORARY.format('*', '*')}"):
+            part.unlink(missing_ok=True)
 
 
 def known_downloads(target: Path, platforms: Iterable[str]) -> dict[str, Path]:
     """{sha256: path} of what any platform has from an index; a wheel built on one platform is wrong on another."""
     known = {}
+    for directory, filename, record in _recorded(target, platforms):
+        path = directory.public / filename
+        usual = path.is_file() and not path.is_symlink()  # where a link leads is not ours to share
+        if record["origin"] != "built" and usual and path.stat().st_size == record["size"]:
+            known[str(record["sha256"])] = path
+    return known
+
+
+def known_sources(target: Path, platforms: Iterable[str]) -> set[str]:
+    """The sha256 of what the wheels of any platform were built from, and with."""
+    built = (record for _, _, record in _recorded(target, platforms) if record["origin"] == "built")
+    used = (one for record in built for one in (record.get("source", {}), *record.get("build_requires", ())))
+    return {one["sha256"] for one in used if "sha256" in one}
+
+
+def _recorded(target: Path, platforms: Iterable[str]) -> Iterator[tuple[PlatformDirectory, str, Record]]:
     for name in platforms:
         directory = PlatformDirectory(target, name)
         try:
             wheels = directory.manifest()["wheels"]
         except MirrorError:
             continue  # that platform's own sync tells; the others only lose an economy
-        for filename, record in wheels.items():
-            path = directory.public / filename
-            usual = path.is_file() and not path.is_symlink()  # where a link leads is not ours to share
-            if record["origin"] != "built" and usual and path.stat().st_size == record["size"]:
-                known[str(record["sha256"])] = path
-    return known
+        yield from ((directory, filename, record) for filename, record in wheels.items())

@@ -51,10 +51,13 @@ class PlatformSync:
         with self._locked() as killed:
             manifest = self._recovered(killed)
             planned = self._tidy(manifest)
-            if upgrade or plan.is_long(planned):
-                with self._turn():
-                    return self._synced(manifest, planned, upgrade)
-            return self._synced(manifest, planned, upgrade)
+            try:
+                if upgrade or plan.is_long(planned):
+                    with self._turn():
+                        return self._synced(manifest, planned, upgrade)
+                return self._synced(manifest, planned, upgrade)
+            finally:
+                self.directory.clear()
 
     def _synced(self, manifest: Record, planned: PlatformPlan, upgrade: bool) -> list[str]:
         if not planned.satisfied or upgrade or any(line in planned.due for line in plan.ENGINE_WORK):

@@ -12,7 +12,7 @@ from typing import Any
 from pipmirror_lib.engine import Engine
 from pipmirror_lib.errors import EngineError
 from pipmirror_lib.index import Index
-from pipmirror_lib.mirror import known_downloads, metadata_cache, using_downloads
+from pipmirror_lib.mirror import downloads, known_downloads, known_sources, metadata_cache, using_downloads
 from pipmirror_lib.settings import Mirror
 from pipmirror_lib.sources import Sources
 
@@ -26,6 +26,8 @@ class Run:
         self.mirror = mirror
         self.progress = progress
         self.failed = self.interrupted = False
+        # Every platform of the mirror has all that is declared: what was fetched and not used, nobody will ask for.
+        self.nothing_pending = False
         self.uses_engine = False
         self._stack = ExitStack()
         self._lock = threading.Lock()
@@ -35,6 +37,8 @@ class Run:
         return self
 
     def __exit__(self, *exception: Any) -> None:
+        if self._index is None and _left(self.mirror.target):
+            self._stack.enter_context(using_downloads(self.mirror.target, self._done))
         self._stack.__exit__(*exception)
 
     def holds(self, resource: AbstractContextManager[object]) -> None:
@@ -50,7 +54,17 @@ class Run:
                 Engine.connect(self.mirror.container.engine_url).remove_own()
 
     def _done(self) -> Iterable[Path]:
-        return self._index.own_downloads if self._index and not self.failed else ()
+        """What this run has fetched, and an earlier one that did not come to its end: it lies in the mirror."""
+        left = _left(self.mirror.target)
+        if self.nothing_pending:
+            return left.values()
+        done = self._index.own_downloads.intersection(left.values()) if self._index and not self.failed else set()
+        if left.keys() - {path.name for path in done}:
+            names = [platform.name for platform in self.mirror.platforms]
+            done |= {left[sha256] for sha256 in left.keys() & known_downloads(self.mirror.target, names).keys()}
+            if not self.failed:
+                done |= {left[sha256] for sha256 in left.keys() & known_sources(self.mirror.target, names)}
+        return done
 
     @cached_property
     def sources(self) -> Sources:
@@ -61,9 +75,16 @@ class Run:
         """Opened when a platform first needs it: a run with nothing to do asks nobody."""
         with self._lock:
             if self._index is None:
-                downloads = self._stack.enter_context(using_downloads(self.mirror.target, self._done))
+                place = self._stack.enter_context(using_downloads(self.mirror.target, self._done))
                 cache = metadata_cache(self.mirror.target)
                 known = known_downloads(self.mirror.target, [platform.name for platform in self.mirror.platforms])
-                index = Index(self.mirror.index, downloads, cache, known, self.progress)
+                index = Index(self.mirror.index, place, cache, known, self.progress)
                 self._index = self._stack.enter_context(index)
             return self._index
+
+
+def _left(target: Path) -> dict[str, Path]:
+    try:
+        return {path.name: path for path in downloads(target).iterdir() if path.is_dir()}
+    except OSError:
+        return {}  # nothing was ever fetched

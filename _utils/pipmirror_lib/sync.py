@@ -19,6 +19,7 @@ from pipmirror_lib.run import Progress, Run
 from pipmirror_lib.settings import Mirror
 
 log = logging.getLogger(__name__)
+SATISFIED = "satisfied"
 
 
 def silent(text: str) -> None:
@@ -30,7 +31,7 @@ def sync(mirror: Mirror, platform: str | None = None, *, upgrade: bool = False, 
 
     Returns {result, comment, platforms: {name: {result, comment, added, removed, seconds, ...}}}.
     """
-    return _each(mirror, platform, progress, lambda one: one.sync(upgrade), "satisfied")
+    return _each(mirror, platform, progress, lambda one: one.sync(upgrade), SATISFIED)
 
 
 def prepare(mirror: Mirror, platform: str | None = None, *, force: bool = False, progress: Progress = silent) -> Result:
@@ -107,6 +108,8 @@ def _each(
             raise
         failed = [name for name, result in results.items() if not result["result"]]
         run.failed = bool(failed)
+        all_satisfied = done == SATISFIED and not failed and len(platforms) == len(mirror.platforms)
+        run.nothing_pending = all_satisfied and not mirror.trial
     comment = f"{len(results) - len(failed)} of {len(results)} platforms are {done}"
     if failed:
         comment += f"; failed: {', '.join(failed)}"

@@ -1,33 +1,48 @@
-"""A run that is killed at any moment leaves nothing half-done, and the next one finishes."""
+"""salt-call, killed alone at any moment: nothing is half-done, the next run finishes and ends what was left running.
+
+The moments between, step by step, are tried in tests/unit/test_kills.py, where a run takes no second.
+"""
 
 from __future__ import annotations
 
 import os
+import random
 import signal
 import time
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
+from tests.support.leaks import abandoned, containers, nothing_left, until
 from tests.support.localindex import Fault
-from tests.support.salt import Minion
-from tests.support.site import Site
+from tests.support.site import PRE_COMMAND, Site
 
 pytestmark = pytest.mark.integration
 
 COUNT = 40
+KILLS = int(os.environ.get("PIPMIRROR_SALT_KILLS", "3"))
+SEED = int(os.environ.get("PIPMIRROR_SEED") or random.randrange(10**6))
 
 
-def kill(minion: Minion, seconds: float) -> bool:
-    """Start a sync and kill it, and all that it has started; False if it had ended by itself."""
-    process = minion.start("pipmirror.sync")
+@contextmanager
+def killed(site: Site, function: str = "pipmirror.sync") -> Iterator[int]:
+    """Start it, and kill at the end of the block it alone, as somebody does who has looked up its number."""
+    process = site.minion.start(function)
     try:
-        time.sleep(seconds)
-        return process.poll() is None
+        yield process.pid
+        assert process.poll() is None, "it was at work"
     finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
         process.wait(timeout=30)
+
+
+def working(phase: str, pid: int) -> Callable[[], bool]:
+    """Whether that process has a container for that."""
+    return lambda: any(
+        name.startswith(f"pipmirror-{phase}") and f"/{pid}/" in owner for name, owner in containers().items()
+    )
 
 
 def half_done(site: Site) -> list[str]:
@@ -37,26 +52,83 @@ def half_done(site: Site) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("seconds", [1.2, 1.8, 2.2, 2.6, 3.0])
-def test_killed_at_any_moment(site: Site, seconds: float) -> None:
+def finished(site: Site) -> None:
+    site.good(site.apply())
+    site.check()
+    nothing_left(site)
+
+
+def test_killed_at_random_moments(site: Site) -> None:
+    chosen = random.Random(SEED)
     for number in range(COUNT):
         site.wheel(f"part-{number}", files={"big.bin": bytes([number]) * 300_000})
-    site.settings["packages"] = [f"part-{number}" for number in range(COUNT)]
     site.index.fail["/files/"] = Fault(stall=0.05, times=None)
-    kill(site.minion, seconds)
-    assert half_done(site) == []
+    for number in range(1, KILLS + 1):
+        site.settings["packages"] = [f"part-{part}" for part in range(COUNT * number // KILLS)]
+        process = site.minion.start("pipmirror.sync")
+        seconds = chosen.uniform(0.5, 4)
+        time.sleep(seconds)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait(timeout=30)
+        assert half_done(site) == [], f"after {seconds:.3f} s (PIPMIRROR_SEED={SEED})"
     site.index.fail.clear()
-    site.good(site.apply())
+    finished(site)
     assert len(site.wheels()) == COUNT
-    site.check()
-    assert not list((site.private() / "staging").rglob("*.whl"))
     assert {name for name, state in site.apply().states.items() if state["changes"]} == set()
 
 
-def test_killed_in_the_middle_of_a_build(site: Site) -> None:
-    site.sdist("omega", intree_backend=True, on_build="import time; time.sleep(8)")
-    site.settings["packages"] = ["omega"]
-    assert kill(site.minion, 4.5), "the build was under way"
+def test_killed_while_it_downloads(site: Site) -> None:
+    site.wheel("large", files={"big.bin": b"x" * 300_000})
+    site.settings["packages"] = ["alpha", "large"]
+    site.index.fail["/files/large"] = Fault(stall=30, times=1)
+    site.index.core_metadata = False
+    with killed(site):
+        place = site.target / ".pipmirror" / ".downloads"
+        assert until(lambda: any(place.glob("*/alpha*.whl")))
     assert not site.public().is_dir() or not site.wheels()
+    site.index.fail.clear()
+    finished(site)
+
+
+def test_killed_while_it_prepares_an_image(site: Site) -> None:
+    site.platform["pre_command"] = "sleep 300"
+    with killed(site) as pid:
+        assert until(working("prepare", pid))
+    assert abandoned() != []
+    site.platform["pre_command"] = PRE_COMMAND
+    finished(site)
+
+
+def test_killed_while_it_builds(site: Site) -> None:
+    site.sdist("omega", intree_backend=True, on_build="import time; time.sleep(300)")
+    site.settings["packages"] = ["omega"]
+    with killed(site) as pid:
+        assert until(working("build", pid))
+    assert not site.public().is_dir() or not site.wheels()
+    site.index.remove("omega-1.0.tar.gz")
+    site.sdist("omega", intree_backend=True)
+    finished(site)
+
+
+def test_what_a_killed_build_left_is_ended_although_nobody_wants_it_any_more(site: Site) -> None:
+    """Else its container would run for ever: nothing needs the engine."""
     site.good(site.apply())
-    site.check()
+    site.sdist("omega", intree_backend=True, on_build="import time; time.sleep(300)")
+    site.settings["packages"] = ["alpha", "omega"]
+    with killed(site) as pid:
+        assert until(working("build", pid))
+    site.settings["packages"] = ["alpha"]
+    (due,) = site.call("plan").platform["due"]
+    assert due == "finish what an interrupted sync has begun"
+    finished(site)
+    assert site.call("plan").platform["nothing_to_do"]
+
+
+def test_killed_while_it_verifies(site: Site) -> None:
+    code = {"slow.py": "import time\ndef main():\n    time.sleep(8)\n"}
+    site.wheel("slow", files=code, entry_points={"slow": "slow:main"})
+    site.settings.update(packages=["slow"], verify=True)
+    with killed(site) as pid:
+        assert until(working("verify", pid))
+    assert not (site.public() / "simple").exists(), "what is not proved is not published"
+    finished(site)
