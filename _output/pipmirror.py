@@ -392,7 +392,7 @@ def platforms(page, answer):
     for name, one in answer.items():
         page.title(name, f"{one['target']}; highstate: {one['highstate']}", "CYAN")
         for platform, declared in one["platforms"].items():
-            page.say(f"{platform}: {declared['image']}, in {declared['directory']}")
+            page.say(f"{platform}: {declared['image'] or 'this machine'}, in {declared['directory']}")
             for label, requirements in declared["sets"].items():
                 page.say(f"set {label}: {some(requirements, SHOWN) or 'empty'}", 4)
 

@@ -257,7 +257,7 @@ def profile(
         result = quarters.run(place, task)
     if result.exit_code or result.timed_out or result.excess:
         exceeded = result.exceeded(limits)
-        why = f"asking it {exceeded}" if exceeded else reason(result.log)
+        why = f"asking it {exceeded}" if exceeded else reason(result.log).replace("through pre_command", quarters.how)
         raise BuilderError(f"{platform.name}: no profile of {platform.python}: {why}; its log is {log_path}")
     try:
         data = json.loads(result.log.split(_BEGIN, 1)[1].split(_END, 1)[0])

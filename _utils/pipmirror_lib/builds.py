@@ -13,7 +13,7 @@ import re
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
@@ -23,7 +23,7 @@ from pipmirror_lib.engine import RunResult
 from pipmirror_lib.errors import BuildError
 from pipmirror_lib.logs import harmless, reason, short
 from pipmirror_lib.profile import TargetProfile
-from pipmirror_lib.workplace import Quarters, Task, copy_checked, make_readable, read_untrusted
+from pipmirror_lib.workplace import INSIDE, Quarters, Task, copy_checked, make_readable, read_untrusted
 
 MORE_REQUIREMENTS = 64
 _REQUIRES_SIZE = 64 << 10
@@ -114,7 +114,8 @@ def build(
         # It asked for what does not apply here, or by a name that only the host could tell to be there.
         request = dataclasses.replace(request, have_requires=True)
     if result.exit_code or result.exceeded(limits):
-        raise BuildError(f"{what}: the build {_build_end(result, limits)}; its log is {log_path}")
+        end = _build_end(result, limits).replace("through pre_command", quarters.how)
+        raise BuildError(f"{what}: the build {end}; its log is {log_path}")
     return _only_wheel(out, what, log_path)
 
 
@@ -136,13 +137,14 @@ def _run_build(
         "have": [parse_wheel_filename(wheel.name)[0] for wheel in request.wheels],
     }
     with quarters.workplace(workdir) as place:
-        make_environment(place.environment, profile, request.wheels)
+        make_environment(place.environment, profile, request.wheels, f"{place.seen_as}/env")
         copy_checked(request.sdist, place.inputs / request.sdist.name, request.sha256)
         place.put("build.py", inside.source("build"))
         place.put("request.json", json.dumps(facts))
         name = f"build-{request.project}"
         task = Task("build.py", profile.base_executable, limits, log_path, name, network=request.network)
-        return quarters.run(place, task), place.out
+        result = quarters.run(place, task)
+    return result, place.out
 
 
 def _unmet(asked: Sequence[str], request: BuildRequest, profile: TargetProfile) -> list[str]:
@@ -160,14 +162,18 @@ def _unmet(asked: Sequence[str], request: BuildRequest, profile: TargetProfile) 
         raise BuildError(f"{request.project}: its build asks for what cannot be decided: {error}") from error
 
 
-def make_environment(directory: Path, profile: TargetProfile, wheels: Iterable[Path]) -> None:
-    """Lay out the virtual environment that stands at /pipmirror/env inside."""
+def make_environment(
+    directory: Path, profile: TargetProfile, wheels: Iterable[Path], seen_as: str = f"{INSIDE}/env"
+) -> None:
+    """Lay out the virtual environment; `seen_as` is its path for those inside."""
+    if PureWindowsPath(profile.base_executable).drive:
+        raise BuildError("on Windows nothing can be built; only wheels from the index serve there")
     names = ("purelib", "platlib", "scripts", "include", "data")
     paths = {name: directory / _relative(profile.paths.get(name, "")) for name in names}
     for path in (directory, directory / "bin", *paths.values()):
         path.mkdir(parents=True, exist_ok=True)
     for wheel in wheels:
-        _unpack(wheel, paths)
+        _unpack(wheel, paths, seen_as)
     executable = profile.base_executable
     if not re.fullmatch(r"/[^\x00-\x1f]+", executable):
         raise BuildError(
@@ -191,7 +197,7 @@ def _relative(path: str) -> str:
     return path
 
 
-def _unpack(wheel: Path, paths: Mapping[str, Path]) -> None:
+def _unpack(wheel: Path, paths: Mapping[str, Path], seen_as: str) -> None:
     from installer import install
     from installer.destinations import SchemeDictionaryDestination
     from installer.sources import WheelFile
@@ -204,7 +210,7 @@ def _unpack(wheel: Path, paths: Mapping[str, Path]) -> None:
             scheme["headers"] = str(paths["include"] / canonicalize_name(source.distribution))
             # Every path is checked against its directory there; like pip, later wheels overwrite.
             destination = SchemeDictionaryDestination(
-                scheme, interpreter="/pipmirror/env/bin/python", script_kind="posix", overwrite_existing=True
+                scheme, interpreter=f"{seen_as}/bin/python", script_kind="posix", overwrite_existing=True
             )
             install(source, destination, {"INSTALLER": b"pipmirror\n"})
     except Exception as error:  # for damage, the formats inside know a dozen kinds

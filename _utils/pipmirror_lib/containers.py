@@ -9,7 +9,7 @@ from pathlib import Path
 from pipmirror_lib import inside, settings
 from pipmirror_lib.builder import BuilderImage
 from pipmirror_lib.engine import Engine, Mount, RunResult
-from pipmirror_lib.workplace import Task, Workplace, run_python
+from pipmirror_lib.workplace import INSIDE, Task, Workplace, run_python
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class Containers:
     engine: Engine
     image: BuilderImage
     platform: settings.Platform
+    how = "through pre_command"
 
     @property
     def id(self) -> str:
@@ -36,9 +37,9 @@ class Containers:
         spec = place.spec(self.image.id, task.python, task.script, task.limits, log_path=task.log_path, name=task.name)
         mounts, groups = [*spec.mounts], spec.groups
         if place.environment.is_dir():
-            mounts.append(Mount(place.environment, "/pipmirror/env"))
+            mounts.append(Mount(place.environment, f"{INSIDE}/env"))
         if task.wheels:
-            mounts.append(Mount(task.wheels, "/pipmirror/wheels"))
+            mounts.append(Mount(task.wheels, f"{INSIDE}/wheels"))
             # The mirror's files may be for a group of readers only.
             groups = (task.wheels.stat().st_gid,)
         spec = dataclasses.replace(spec, mounts=tuple(mounts), groups=groups, network=task.network)

@@ -23,7 +23,7 @@ class RequirementSet:
 
 @dataclass(frozen=True)
 class Platform:
-    """One container image to mirror for."""
+    """One container image to mirror for; without an image, the minion itself."""
 
     name: str
     image: str

@@ -54,7 +54,7 @@ _MACHINES = {
     "armv7l": "arm/v7",
     "armel": "arm/v5",
 }
-_HARDENED_ENVIRONMENT = {
+HARDENED_ENVIRONMENT = {
     "HOME": f"{SCRATCH}/home",
     "TMPDIR": f"{SCRATCH}/tmp",  # noqa: S108
     "USER": "nobody",
@@ -224,7 +224,7 @@ class Engine:
         self._remove(name)
 
     def _create(self, name: str, spec: RunSpec) -> None:
-        environment = {**(_HARDENED_ENVIRONMENT if spec.hardened else {}), **spec.environment}
+        environment = {**(HARDENED_ENVIRONMENT if spec.hardened else {}), **spec.environment}
         self._api.create_container(
             spec.image,
             # Resets the image's own ENTRYPOINT, which would take our command for its arguments.
@@ -294,11 +294,13 @@ def oci_platform(architecture: str) -> str:
     return "linux/" + _MACHINES.get(architecture, architecture)
 
 
-def give_away(directory: Path) -> Path:
-    """Make a directory that a hardened container may write to."""
+def give_away(directory: Path, user: int | None = NOBODY, group: int | None = NOBODY) -> Path:
+    """Make a directory that a hardened container, or that user, may write to; None is ourselves."""
     directory.mkdir(parents=True, exist_ok=True)
+    if user is None or group is None:
+        return directory
     if os.name == "posix" and os.geteuid() == 0:
-        os.chown(directory, NOBODY, NOBODY)
+        os.chown(directory, user, group)
     else:
         directory.chmod(0o777)
     return directory

@@ -17,7 +17,7 @@ import packaging
 from packaging.utils import NormalizedName
 from packaging.version import Version
 
-from pipmirror_lib import STAMP, local, prune, references, upstream, verdict
+from pipmirror_lib import STAMP, interpreter, local, prune, references, upstream, verdict
 from pipmirror_lib.candidates import Candidate
 from pipmirror_lib.errors import ResolutionError
 from pipmirror_lib.explain import count, gather
@@ -32,8 +32,8 @@ from pipmirror_lib.verdict import Later, Lists, PlatformPlan
 from pipmirror_lib.world import Question
 
 # The kinds of work beside missing wheels, as the administrator reads them and as the sync tells them apart.
-ENGINE_NEEDED = "prepare the builder image: its recipe (image, pre_command, python, architecture) is new"
-REBUILD = "prepare the builder image: it is older than rebuild_after"
+ENGINE_NEEDED = "prepare: the builder image's recipe (image, pre_command, python, architecture) or this Python is new"
+REBUILD = "prepare: the builder image, or what is known of this Python, is older than rebuild_after"
 UPGRADE = "look for upgrades on the index"
 VERIFY = "verify that every set installs without network"
 SET_ASIDE = "set aside wheels that pip could not use"
@@ -244,7 +244,12 @@ def _since(state: Mapping[str, Any], orphans: Collection[str]) -> dict[str, str]
 
 
 def recipe_of(platform: Platform) -> str:
-    """What makes a builder image, as far as the declaration says it (its base image may change under its name)."""
+    """What makes a builder image, as far as the declaration says it (its base image may change under its name).
+
+    Without an image it is this machine's interpreter that counts.
+    """
+    if not platform.image:
+        return _digest([platform.python, interpreter.stamp(platform.python)])
     return _digest(
         [platform.image, platform.architecture, platform.python, platform.pre_command, platform.image_source]
     )

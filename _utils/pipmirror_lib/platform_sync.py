@@ -14,6 +14,7 @@ from pipmirror_lib.completion import Completion
 from pipmirror_lib.containers import Containers
 from pipmirror_lib.engine import Engine
 from pipmirror_lib.errors import BuilderError, EngineError, VerifyError
+from pipmirror_lib.machine import ThisMachine
 from pipmirror_lib.mirror import PlatformDirectory, Record, slots
 from pipmirror_lib.moments import now
 from pipmirror_lib.profile import TargetProfile
@@ -173,7 +174,7 @@ class PlatformSync:
     def _recovered(self, killed: bool) -> Record:
         """The manifest, after what an interrupted run has begun is finished, and what it left is removed."""
         manifest = self.directory.manifest()
-        if killed:
+        if killed and self.platform.image:
             # Its container may run for ever, and perhaps nothing will need the engine for a long time.
             with suppress(EngineError):
                 _ = self.engine
@@ -229,16 +230,14 @@ class PlatformSync:
         return image
 
     def _prepare(self, force: bool) -> Quarters:
+        if not self.platform.image:
+            return self._prepare_here()
         self.progress("preparing the builder image")
-        limits = self.mirror.container
         image = self._image(force=force)
         quarters = Containers(self.engine, image, self.platform)
         known = self.directory.profile()
         if known is None or known.image != image.id:
-            self.progress("asking the target for its profile")
-            profile = builder.profile(quarters, self.platform, limits, workdir=self.directory.work)
-            self.directory.save(self.directory.profile_path, profile.to_json())
-            self.details["profile"] = _summary(profile)
+            self._ask(quarters)
         self.details["image"] = {"id": image.id, "source": image.base_source, "reused": image.reused}
         self._remember(
             recipe=plan.recipe_of(self.platform),
@@ -248,6 +247,23 @@ class PlatformSync:
             image_source=image.base_source,
         )
         return quarters
+
+    def _prepare_here(self) -> Quarters:
+        """This machine instead of an image: nothing is kept but its profile, which is quickly asked for."""
+        here = ThisMachine.prepare(self.platform, self.directory.private)
+        self._ask(here)
+        self.notes.append(f"on this machine instead of containers, {here.isolation}")
+        self.details["image"] = {"id": here.id, "source": here.source, "reused": True}
+        self._remember(
+            recipe=plan.recipe_of(self.platform), prepared=now(), image=here.id, base="", image_source=here.source
+        )
+        return here
+
+    def _ask(self, quarters: Quarters) -> None:
+        self.progress("asking the target for its profile")
+        profile = builder.profile(quarters, self.platform, self.mirror.container, workdir=self.directory.work)
+        self.directory.save(self.directory.profile_path, profile.to_json())
+        self.details["profile"] = _summary(profile)
 
     def _tidy(self, manifest: Record) -> PlatformPlan:
         """Bring the manifest in line with the directory before anything else is decided."""
@@ -306,7 +322,7 @@ class PlatformSync:
             installed.update(outcome.installed)
             proofs[wanted.name] = {"installed": len(outcome.installed), "ran": ran, "pip": outcome.pip}
         self.details["verified"] = proofs
-        if not self.platform.verify_command:
+        if self.platform.image and not self.platform.verify_command:
             self.notes.append(
                 "proved in the builder image; set verify_command to prove run-time shared libraries as well"
             )

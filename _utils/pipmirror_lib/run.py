@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pipmirror_lib import machine
 from pipmirror_lib.engine import Engine
 from pipmirror_lib.errors import EngineError
 from pipmirror_lib.index import Index
@@ -47,8 +48,9 @@ class Run:
             self._stack.enter_context(resource)
 
     def interrupt(self) -> None:
-        """End this run's containers, so that the threads that wait for them end as well."""
+        """End this run's containers and processes, so that the threads that wait for them end as well."""
         self.failed = self.interrupted = True
+        machine.end_all()
         if self.uses_engine:
             with suppress(EngineError):
                 Engine.connect(self.mirror.container.engine_url).remove_own()

@@ -186,7 +186,7 @@ def _platforms(read: Fields) -> tuple[Platform, ...]:
     for name in found:
         # One platform's directory inside another's would mix their pages and private files.
         for outer in found:
-            if name.startswith(outer + "/"):
+            if outer and name.startswith(outer + "/"):
                 read.fault("platforms", f"{name!r} lies inside the directory of {outer!r}; rename one")
     return tuple(found.values())
 
@@ -194,8 +194,10 @@ def _platforms(read: Fields) -> tuple[Platform, ...]:
 def _platform(own: Fields, outer: Fields) -> Platform:
     own.refuse_unknown(_PLATFORM_KEYS)
     image = own.text("image")
-    if not own.values.get("image"):
-        own.fault("image", "missing; name the container image, e.g. debian:bookworm")
+    if "image" not in own.values:
+        _check_here(own)
+    elif not own.values["image"]:
+        own.fault("image", "is empty; name the container image, e.g. debian:bookworm")
     elif image and not re.fullmatch(r"[A-Za-z0-9][\w.:/@+-]*", image):
         own.fault("image", f"{image!r} is not an image reference")
     if "pre_command" in own.values and "pre-command" in own.values:
@@ -210,6 +212,17 @@ def _platform(own: Fields, outer: Fields) -> Platform:
         python=own.text("python", "python3"),
         image_source=own.choice("image_source", "auto", IMAGE_SOURCES),
     )
+
+
+def _check_here(own: Fields) -> None:
+    """A platform without an image stands for the minion itself, which nobody shall declare by oversight."""
+    if not own.values.get("name"):
+        own.fault(
+            "image", "missing; name the container image, e.g. debian:bookworm (or give only a name: this minion itself)"
+        )
+    for key in ("pre_command", "pre-command", "verify_command", "architecture", "image_source"):
+        if key in own.values:
+            own.fault(key, "is for platforms with an image; this one has none and stands for this minion itself")
 
 
 def _platform_name(own: Fields, image: str) -> str:

@@ -87,6 +87,8 @@ def images(mirrors: Iterable[Mirror], declared: Iterable[Mirror], *, test: bool)
     used = {image for mirror in declared for image in _used(mirror)}
     kept: dict[str, int] = {}  # days, by engine
     for mirror in mirrors:
+        if not any(platform.image for platform in mirror.platforms):
+            continue
         url = mirror.container.engine_url
         kept[url] = max(kept.get(url, 0), mirror.keep_days)
     found: Report = {}

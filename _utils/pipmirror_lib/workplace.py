@@ -8,15 +8,17 @@ import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, final
+from typing import Protocol
 
 from pipmirror_lib import settings
 from pipmirror_lib.engine import Engine, Mount, RunResult, RunSpec, give_away
 from pipmirror_lib.errors import BuilderError, BuildError, EngineError
 from pipmirror_lib.mirror import discard
 
+# Where containers see the directories of a workplace.
+INSIDE = "/pipmirror"
 
-@final
+
 class Workplace:
     """The directories of one hardened run, removed at its end, but for what came out where that is kept."""
 
@@ -26,6 +28,11 @@ class Workplace:
         self.environment, self.inputs, self.out, self.scratch = (
             self.root / name for name in ("env", "in", "out", "scratch")
         )
+
+    @property
+    def seen_as(self) -> str:
+        """Where the directories are for what runs there."""
+        return INSIDE
 
     def __enter__(self) -> Workplace:
         for path in (self.environment, self.inputs, self.out, self.scratch):
@@ -53,8 +60,8 @@ class Workplace:
         return RunSpec(
             image=image,
             # Isolated: neither the image's PYTHON… variables nor the script's own directory.
-            command=(python, "-I", "/pipmirror/in/confine.py", f"/pipmirror/in/{script}"),
-            mounts=(Mount(self.inputs, "/pipmirror/in"), Mount(self.out, "/pipmirror/out", read_only=False)),
+            command=(python, "-I", f"{INSIDE}/in/confine.py", f"{INSIDE}/in/{script}"),
+            mounts=(Mount(self.inputs, f"{INSIDE}/in"), Mount(self.out, f"{INSIDE}/out", read_only=False)),
             limits=limits,
             scratch=self.scratch,
             log_path=log_path,
@@ -89,6 +96,10 @@ class Quarters(Protocol):
     @property
     def source(self) -> str:
         """Where they come from, for people."""
+
+    @property
+    def how(self) -> str:
+        """In which way what is missing there can be installed, for people."""
 
     def workplace(self, root: Path, *, keep_out: bool = True) -> Workplace:
         """Directories for one run; `root` is removed at its end, but for its `out` where that is kept."""

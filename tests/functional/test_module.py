@@ -24,7 +24,7 @@ FAULTY: dict[str, Any] = {
     "prune": "yes",
     "index": {"url": "ftp://somewhere/", "username": "me"},
     "platforms": [
-        {"name": "no-image"},
+        {"python": "no-image"},
         {"image": IMAGE, "name": "twice"},
         {"image": "debian:trixie", "name": "twice"},
         {"image": IMAGE, "name": "../up"},

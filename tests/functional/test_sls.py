@@ -38,7 +38,7 @@ def library_in(root: Path) -> Path:
 
 
 def test_one_failing_state_for_every_fault(site: Site, roots: Path) -> None:
-    site.settings.update(target="relative", platforms=[{"name": "no-image"}], upgrad=True)
+    site.settings.update(target="relative", platforms=[{"name": "no-image", "image": ""}], upgrad=True)
     site.minion.file_root = roots
     answer = site.minion.call("state.highstate")
     failed = {name for name, state in answer.states.items() if not state["result"]}

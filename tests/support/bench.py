@@ -1,4 +1,4 @@
-"""Builds of single sdists in a real container, without a mirror around them."""
+"""Builds of single sdists in a real container or beside it, without a mirror around them."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from packaging.utils import canonicalize_name, parse_sdist_filename
 from packaging.version import Version
 from pipmirror_lib import builds, sdists
 from pipmirror_lib.builds import BuildRequest
-from pipmirror_lib.containers import Containers
 from pipmirror_lib.profile import TargetProfile
 from pipmirror_lib.settings import Container
+from pipmirror_lib.workplace import Quarters
 
 
 @dataclass
 class Bench:
     """Builds of one test."""
 
-    quarters: Containers
+    quarters: Quarters
     profile: TargetProfile
     root: Path
     limits: Container

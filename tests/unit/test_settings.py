@@ -210,6 +210,11 @@ def test_a_platform_is_found_by_name() -> None:
         mirror.platform("zzz")
 
 
+def test_a_platform_without_an_image_is_this_machine() -> None:
+    mirror = one(platforms=[{"name": "here", "python": "/usr/bin/python3.11"}])
+    assert [(p.image, p.name, p.python) for p in mirror.platforms] == [("", "here", "/usr/bin/python3.11")]
+
+
 # -- what is bad ---------------------------------------------------------------------------------------------
 
 BAD: list[tuple[dict[str, Any], str]] = [
@@ -222,7 +227,17 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"platforms": []}, "pipmirror:platforms: missing"),
     ({"platforms": "debian:bookworm"}, "pipmirror:platforms: must be a list of mappings"),
     ({"platforms": ["debian:bookworm"]}, r"pipmirror:platforms\[0\]: must be a mapping with an image"),
-    ({"platforms": [{"name": "x"}]}, r"pipmirror:platforms\[0\]:image: missing"),
+    (
+        {"platforms": [{"python": "x"}]},
+        r"pipmirror:platforms\[0\]:image: missing; .* \(or give only a name: this minion",
+    ),
+    ({"platforms": [{"name": "x", "image": ""}]}, r"pipmirror:platforms\[0\]:image: is empty"),
+    ({"platforms": [{"name": "x", "image": None}]}, r"pipmirror:platforms\[0\]:image: is empty"),
+    ({"platforms": [{"name": "x", "pre_command": "y"}]}, r"platforms\[0\]:pre_command: is for platforms with an image"),
+    ({"platforms": [{"name": "x", "pre-command": "y"}]}, r"platforms\[0\]:pre-command: is for platforms with an image"),
+    ({"platforms": [{"name": "x", "architecture": "y"}]}, r"architecture: is for platforms with an image"),
+    ({"platforms": [{"name": "x", "image_source": "auto"}]}, r"image_source: is for platforms with an image"),
+    ({"platforms": [{"name": "x", "verify_command": "y"}]}, r"verify_command: is for platforms with an image"),
     ({"platforms": [{"image": "a b"}]}, "is not an image reference"),
     ({"platforms": [{"image": "-v/:/x"}]}, "is not an image reference"),
     ({"platforms": [{"image": "a"}, {"image": "a"}]}, "'a' is the name of another platform"),

@@ -11,5 +11,5 @@ from pathlib import Path
 
 
 def source(name: str) -> str:
-    """The text of one script: build, confine, profile or verify."""
+    """The text of one script: build, confine, launch, profile or verify."""
     return Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
