@@ -7,14 +7,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from pipmirror_lib import explain, lock, references, upstream
+from packaging.utils import NormalizedName
+
+from pipmirror_lib import explain, kept_lock, lock, references, upstream
 from pipmirror_lib.candidates import Candidate
 from pipmirror_lib.direct import DirectReferences
-from pipmirror_lib.errors import BuildError, PackageIndexError
+from pipmirror_lib.errors import BuildError, PackageIndexError, WheelError
 from pipmirror_lib.local import LocalSource
 from pipmirror_lib.lock import Lock
 from pipmirror_lib.mirror import Admission, PlatformDirectory, Record
 from pipmirror_lib.pages import bare
+from pipmirror_lib.parts import canonical
 from pipmirror_lib.run import Run
 from pipmirror_lib.settings import Platform
 from pipmirror_lib.wheels import parse_name
@@ -33,6 +36,7 @@ class Completion:
     workshop: Workshop
     upgrade: bool
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     added: dict[str, Record] = field(default_factory=dict)
 
     @cached_property
@@ -52,7 +56,31 @@ class Completion:
 
     def lock(self) -> Lock:
         """Resolve every set against the index; raises PackageIndexError where it cannot be asked."""
-        locked = lock.make(
+        path, key = self.directory.lock_path, self._key()
+        kept = None if self.direct.fresh or self.direct.faults else kept_lock.load(path, key, self.present)
+        if kept:
+            self.notes.append("went on with the decision of a sync that had not come to its end")
+            return kept
+        locked = self._resolved()
+        if self.upgrade:  # for what nobody wants any more as well
+            self.run.index.prefetch(self.present.by_project, ())
+        else:
+            self.run.index.prefetch(self._declared(), ())
+        self.problems += explain.lines({**locked.missing, **self.direct.faults})
+        if not self.direct.fresh and not self.direct.faults:
+            kept_lock.store(path, key, locked, self.present, self.run.index.lacking)
+        return locked
+
+    def _key(self) -> str:
+        return kept_lock.key_of(self.run.mirror, self.platform, self.workshop.profile, upgrade=self.upgrade)
+
+    def _declared(self) -> set[NormalizedName]:
+        """Whose pages are looked at for what became of them upstream, although what lies there may suffice."""
+        wanted = (r for one in self.platform.sets for r in one.requirements if not r.url)
+        return {canonical(r.name) for r in wanted if self.workshop.profile.applies(r.marker)}
+
+    def _resolved(self) -> Lock:
+        return lock.make(
             self.run.mirror,
             self.platform,
             self.workshop.profile,
@@ -64,10 +92,6 @@ class Completion:
             direct=self.direct.candidates,
             made=self.direct.metadata,
         )
-        if self.upgrade:  # for what nobody wants any more as well
-            self.run.index.prefetch(self.present.by_project, ())
-        self.problems += explain.lines({**locked.missing, **self.direct.faults})
-        return locked
 
     def admit(self, locked: Lock) -> None:
         """Fetch, build and bring in what the lock names, for every set that can be had as a whole."""
@@ -77,11 +101,18 @@ class Completion:
             old = wheels.get(admission.filename)
             if old and old["sha256"] != admission.record["sha256"]:
                 admission.record["replaced"] = old["sha256"]
-        self.directory.admit(self.manifest, admissions)
+        try:
+            self.directory.admit(self.manifest, admissions)
+        except WheelError:
+            self.directory.lock_path.unlink(missing_ok=True)
+            raise
         changed = self.direct.remember({admission.filename for admission in admissions})
         if upstream.look(wheels, self.run.index.asked) or changed:
             self.directory.save_manifest(self.manifest)
         self.added = {admission.filename: self._about(admission.filename) for admission in admissions}
+        # Who has gone on with a decision in vain decides anew: what it names may be gone.
+        if self.notes or not self.problems:
+            self.directory.lock_path.unlink(missing_ok=True)
 
     def _about(self, filename: str) -> Record:
         name, record = parse_name(filename), self.manifest["wheels"][filename]

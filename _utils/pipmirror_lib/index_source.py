@@ -25,6 +25,8 @@ class IndexSource:
     `upgrade` leaves the former out, so that withdrawn files are never chosen anew; a wheel built from an sdist
     that the index still has counts as that sdist, so that nothing is built twice.
     `made` are wheels that direct references have just become.
+    With `content`, a project of which something lies there is served by that alone, and its page is not asked for,
+    unless it was built here and may have to give way.
     `build` makes the wheel of an sdist and tells its metadata; None (a plan) takes such a project as it is.
     `begin` is told of sdists that will probably have to be built, as soon as that is known.
     """
@@ -39,6 +41,7 @@ class IndexSource:
         *,
         min_age: int = 0,
         upgrade: bool = False,
+        content: bool = False,
         build: Callable[[Candidate], Metadata] | None = None,
         begin: Callable[[Candidate], None] | None = None,
         made: Mapping[Candidate, Metadata] | None = None,
@@ -50,11 +53,14 @@ class IndexSource:
         self._present_metadata = present_metadata
         self._newest = datetime.now(timezone.utc) - timedelta(seconds=min_age) if min_age else None
         self._upgrade = upgrade
+        self._content = content
         self._build, self._begin = build, begin
         self._made = made or {}
         self.undecided: dict[str, str] = {}
 
     def files(self, project: NormalizedName) -> Sequence[Candidate]:
+        if self._suffices(project):
+            return self._present[project]
         offered = self._index.page(project).result()
         if self._newest is not None:
             offered = offered.changed(lambda candidate: candidate if self._old_enough(candidate) else None)
@@ -63,6 +69,10 @@ class IndexSource:
             return offered or list(present.values())
         extra = [c for c in present.values() if self._is_extra(c, offered.release(c.version))]
         return offered.changed(lambda c: self._same(present.get(c.filename), c, self._upgrade), extra)
+
+    def _suffices(self, project: NormalizedName) -> bool:
+        present = self._present.get(project, ()) if self._content else ()
+        return bool(present) and not any(candidate.built for candidate in present)
 
     def _is_extra(self, present: Candidate, offered: Sequence[Candidate]) -> bool:
         """Whether a wheel that the index lacks still serves; `offered` are its files of that version."""
@@ -112,7 +122,7 @@ class IndexSource:
 
     def prefetch(self, projects: Iterable[NormalizedName], candidates: Iterable[Candidate]) -> None:
         coming = [c for c in candidates if c.path is None and c not in self._made]
-        self._index.prefetch(projects, coming, self._wanted)
+        self._index.prefetch((name for name in projects if not self._suffices(name)), coming, self._wanted)
         for candidate in coming:
             if candidate.is_sdist and self._begin:
                 self._index.metadata(candidate).add_done_callback(partial(self._looked_at, candidate, self._begin))
@@ -125,4 +135,5 @@ class IndexSource:
     def _wanted(self, metadata: Metadata) -> list[NormalizedName]:
         """What it requires without any extra, as far as can be said: a guess of what is asked next."""
         applies = self._profile.applies if self._profile else lambda marker: False
-        return [canonical(requirement(text).name) for text, marker in metadata.conditions if applies(marker)]
+        names = (canonical(requirement(text).name) for text, marker in metadata.conditions if applies(marker))
+        return [name for name in names if not self._suffices(name)]

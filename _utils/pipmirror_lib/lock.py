@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from pipmirror_lib import explain, resolve
 from pipmirror_lib.candidates import Candidate
@@ -52,42 +53,56 @@ def make(
     `made` what those require that do not lie there yet. Raises PackageIndexError when the
     index cannot be asked for any set; without `build`, no container is started and `undecided` says what that left.
     """
-    source = IndexSource(
-        index,
-        present.by_project,
-        present.metadata,
-        min_age=mirror.min_age,
-        upgrade=upgrade,
-        build=build,
-        begin=begin,
-        made=made,
-        profile=profile,
-    )
+    common: dict[str, Any] = {
+        "min_age": mirror.min_age,
+        "build": build,
+        "begin": begin,
+        "made": made,
+        "profile": profile,
+    }
+    source = IndexSource(index, present.by_project, present.metadata, upgrade=upgrade, **common)
+    content = IndexSource(index, present.by_project, present.metadata, content=True, **common)
+    sparing = bool(present.names) and not upgrade
     preferred = {} if upgrade else present_versions(present)
-    served = direct or {}
-    became = {candidate.filename: candidate for candidate in served.values()}
-    sets: dict[str, tuple[Candidate, ...]] = {}
-    missing: dict[str, str] = {}
-    warnings: dict[str, None] = {}
-    away: list[PackageIndexError] = []
+    found = _Found(direct or {})
     for wanted in platform.sets:
+        asked = question(mirror, wanted, profile, found.direct, preferred)
         try:
-            answer = resolve.resolve(question(mirror, wanted, profile, served, preferred), source)
+            # What lies there and serves has no need of its page; only where something must give way are all asked.
+            answer = (sparing and resolve.at_once(asked, content)) or resolve.resolve(asked, source)
         except (ResolutionError, PackageIndexError) as error:
-            missing[f"set {wanted.name}"] = str(error)
-            away += [error] if isinstance(error, PackageIndexError) else []
-            continue
-        explain.gather(missing, answer.missing, wanted.name)
-        warnings.update(dict.fromkeys(answer.warnings))
-        if clash := _clash(answer.closure.values(), became):
-            missing[f"set {wanted.name}"] = clash
+            found.fail(wanted.name, error)
+        else:
+            found.add(wanted.name, answer)
+    if found.away and len(found.away) == len(platform.sets):
+        raise found.away[0]
+    found.warnings.update(dict.fromkeys(_read_itself(found.sets, index.lacking)))
+    return Lock(found.sets, found.missing, tuple(found.warnings), {**content.undecided, **source.undecided})
+
+
+class _Found:
+    """What becomes a lock, set by set; `direct` says what references became."""
+
+    def __init__(self, direct: Mapping[str, Candidate]) -> None:
+        self.direct = direct
+        self.became = {candidate.filename: candidate for candidate in direct.values()}
+        self.sets: dict[str, tuple[Candidate, ...]] = {}
+        self.missing: dict[str, str] = {}
+        self.warnings: dict[str, None] = {}
+        self.away: list[PackageIndexError] = []
+
+    def fail(self, name: str, error: ResolutionError | PackageIndexError) -> None:
+        self.missing[f"set {name}"] = str(error)
+        self.away += [error] if isinstance(error, PackageIndexError) else []
+
+    def add(self, name: str, answer: resolve.Answer) -> None:
+        explain.gather(self.missing, answer.missing, name)
+        self.warnings.update(dict.fromkeys(answer.warnings))
+        if clash := _clash(answer.closure.values(), self.became):
+            self.missing[f"set {name}"] = clash
         elif answer.satisfied:
             # Of one name they are one file, as far as the index says.
-            sets[wanted.name] = tuple(became.get(c.filename, c) for c in answer.closure.values())
-    if away and len(away) == len(platform.sets):
-        raise away[0]
-    warnings.update(dict.fromkeys(_read_itself(sets, index.lacking)))
-    return Lock(sets, missing, tuple(warnings), source.undecided)
+            self.sets[name] = tuple(self.became.get(c.filename, c) for c in answer.closure.values())
 
 
 def _read_itself(sets: Mapping[str, Iterable[Candidate]], lacking: Mapping[str, str]) -> Iterator[str]:

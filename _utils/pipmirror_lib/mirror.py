@@ -60,6 +60,7 @@ class PlatformDirectory:
         self.scan_cache = self.private / "scan.cache"
         self.verdict_path = self.private / "verdict.cache"
         self.lists_path = self.private / "lists.cache"
+        self.lock_path = self.private / "lock.cache"
         self.published_path = self.private / "published.json"
         self.logs = self.private / "logs"
         self.staging = self.private / "staging"

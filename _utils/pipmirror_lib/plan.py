@@ -262,7 +262,7 @@ def proof_key(
     parts = [
         plan.closure_digest,
         manifest_stamp(directory),
-        _asked(mirror, platform),
+        asked(mirror, platform),
         state.get("image"),
         platform.verify_command,
     ]
@@ -322,13 +322,13 @@ def _key(mirror: Mirror, platform: Platform, directory: PlatformDirectory) -> st
         _stamp(directory.profile_path),
         STAMP,
         packaging.__version__,
-        _asked(mirror, platform),
+        asked(mirror, platform),
         mirror.resolve_timeout,
     ]
     return _digest(parts)
 
 
-def _asked(mirror: Mirror, platform: Platform) -> list[Any]:
+def asked(mirror: Mirror, platform: Platform) -> list[Any]:
     """Every setting that the answer depends on."""
     return [
         [[wanted.name, [str(r) for r in wanted.requirements]] for wanted in platform.sets],

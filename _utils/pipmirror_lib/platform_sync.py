@@ -292,8 +292,9 @@ class PlatformSync:
             completion = Completion(self.run, self.platform, self.directory, manifest, present, workshop, upgrade)
             self.progress("asking the index")
             locked = completion.lock()
-            self._remember(looked=now())
-            self.notes += locked.warnings
+            if upgrade or not present.names:  # otherwise only at what is declared, or lacking
+                self._remember(looked=now())
+            self.notes += [*completion.notes, *locked.warnings]
             completion.admit(locked)
         self.added.update(completion.added)
         return completion.problems

@@ -62,6 +62,27 @@ def resolve(question: Question, source: Source) -> Answer:
     except BuildError:
         # What did not build is the reason, unless it was an old version, tried only because others cannot agree.
         return Answer(missing=explain.failed_builds(world, first), warnings=tuple(world.warnings))
+    return _answer(world, closure)
+
+
+def at_once(question: Question, source: Source) -> Answer | None:
+    """The answer where the first choice of every project serves everybody; None where that takes more."""
+    try:
+        world = World(source, question)
+        if world.unserved():
+            return None
+        roots = world.roots()
+        source.prefetch(dict.fromkeys(root.project for root in roots), ())
+        if any(_serves_nobody(world, root, roots) for root in roots):
+            return None
+        closure, _, _ = _optimistic(world, roots)
+        found = closure is not None and leads_to(world, roots, closure)
+    except (ValueError, BuildError):
+        return None
+    return _answer(world, closure) if closure is not None and found else None
+
+
+def _answer(world: World, closure: Mapping[NormalizedName, Candidate]) -> Answer:
     traced = world.trace(closure)
     wanted = {name: tuple(dict.fromkeys(map(str, wants))) for name, wants in traced.items()}
     kept = {name: closure[name] for name in wanted}

@@ -133,6 +133,51 @@ def test_a_new_requirement_moves_nothing_else(tmp_path: Path, declared: Mirror, 
     consistent(more)
 
 
+def test_a_new_requirement_asks_for_what_lacks_and_what_is_declared(
+    tmp_path: Path, declared: Mirror, server: LocalIndex
+) -> None:
+    """What is declared is looked at for what became of it upstream; what only came along is not."""
+    server.add(make_wheel(tmp_path / "files", "third", "1.0", requires=["dep", "demo", "other"]))
+    good(declared)
+    server.log.clear()
+    assert set(good(declare(tmp_path, server.url, packages=["demo", "third"]))["added"]) == {
+        "third-1.0-py3-none-any.whl",
+        "other-1.0-py3-none-any.whl",
+    }
+    assert {request.path for request in server.log if request.path.startswith("/simple/")} == {
+        f"/simple/{name}/" for name in ("demo", "third", "other")
+    }
+
+
+def test_what_must_give_way_is_asked_for(tmp_path: Path, declared: Mirror, server: LocalIndex) -> None:
+    good(declared)
+    server.add(make_wheel(tmp_path / "files", "dep", "2.0"))
+    server.add(make_wheel(tmp_path / "files", "third", "1.0", requires=["dep>=2"]))
+    more = declare(tmp_path, server.url, packages=["demo", "third"])
+    assert set(good(more)["added"]) == {"third-1.0-py3-none-any.whl", "dep-2.0-py3-none-any.whl"}
+    consistent(more)
+
+
+def test_only_an_upgrade_counts_as_a_look_at_everything(
+    tmp_path: Path, declared: Mirror, server: LocalIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipmirror_lib import platform_sync
+
+    moments = iter(f"2030-01-0{day}T00:00:00Z" for day in range(1, 10))
+    monkeypatch.setattr(platform_sync, "now", lambda: next(moments))
+
+    def looked() -> str:
+        return str(json.loads(directory_of(declared).state_path.read_text())["looked"])
+
+    good(declared)
+    first = looked()
+    more = declare(tmp_path, server.url, packages=["demo", "other"])
+    good(more)
+    assert looked() == first
+    good(more, upgrade=True)
+    assert looked() > first
+
+
 def test_an_upgrade_says_what_was_there(tmp_path: Path, declared: Mirror, server: LocalIndex) -> None:
     good(declared)
     server.add(make_wheel(tmp_path / "files", "dep", "2.0"))
@@ -329,6 +374,28 @@ def test_a_new_platform_links_what_another_has(tmp_path: Path, declared: Mirror,
     one, other = (directory_of(several, name).public / DEMO for name in (PLATFORM, "new"))
     assert one.samefile(other)
     consistent(several, "new")
+
+
+def test_a_second_platform_moves_only_the_bytes_that_differ(tmp_path: Path, server: LocalIndex) -> None:
+    """By another interpreter's own wheels, and by its own metadata; everything else is linked."""
+    own, theirs = "fast-1.0-cp311-cp311-manylinux_2_17_x86_64.whl", "fast-1.0-cp39-cp39-manylinux_2_17_x86_64.whl"
+    for name in (own, theirs):
+        made = make_wheel(tmp_path / "files", "fast", "1.0", filename=name, requires=["dep"], files={"own.py": name})
+        server.add(made)
+    platforms = [{"image": "a"}, {"image": "b"}]
+    mirror = declare(tmp_path, server.url, packages=["demo", "fast"], platforms=platforms)
+    equip(mirror)
+    older = json.loads(directory_of(mirror, "b").profile_path.read_text())
+    older["tags"] = [tag.replace("cp311", "cp39").replace("cp310", "cp38") for tag in older["tags"]]
+    older["markers"] |= {"python_version": "3.9", "python_full_version": "3.9.2"}
+    directory_of(mirror, "b").profile_path.write_text(json.dumps(older))
+    assert sync.sync(mirror, "a")["result"]
+    server.log.clear()
+    assert sync.sync(mirror, "b")["result"]
+    assert wheels(mirror, "b") == {DEMO, DEP, theirs}
+    moved = {request.path.removesuffix(".metadata") for request in server.log if request.path.startswith("/files/")}
+    assert moved == {f"/files/{theirs}"}
+    consistent(mirror, "b")
 
 
 def test_what_another_platform_prunes_meanwhile_is_no_loss(
