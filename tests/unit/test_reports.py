@@ -56,6 +56,7 @@ def test_what_is_declared(mirror: Mirror) -> None:
         "target": str(mirror.target),
         "highstate": "build",
         "engine_sls": "docker",
+        "parallel": 2,
         "platforms": {
             PLATFORM: {
                 "image": "debian:bookworm",
