@@ -7,11 +7,11 @@ any of those settings as an argument, which then wins over the pillar. All funct
 """
 
 import contextlib
+import dataclasses
 import importlib
 import importlib.util
 import logging
 import sys
-import time
 
 from salt.exceptions import CommandExecutionError
 
@@ -30,6 +30,10 @@ except (ImportError, OSError):
 log = logging.getLogger(__name__)
 
 __virtualname__ = "pipmirror"
+
+# What a master is told while something is done, and how many seconds lie between two such events at least.
+EVENT = "pipmirror/progress"
+BETWEEN_EVENTS = 5
 
 # Filled in where our outputter is at hand; Salt reads it under this name.
 __outputter__ = {}
@@ -571,12 +575,12 @@ def _ask(question, mirror, platform, arguments, **options):
 
 def _act(action, mirror, platform, arguments, **options):
     """Let the library act on every mirror, and set the return code."""
-    with _errors(), _progress() as progress:
+    with _errors(), _progress() as tell:
         mirrors, platform = _mirrors(mirror, arguments), _text(platform)
         comments, results, good = [], {"platforms": {}}, True
         for one in _holding(mirrors, platform):
             prefix = f"{one.name}:" if len(mirrors) > 1 else ""
-            done = action(one, platform, progress=progress, **options)
+            done = action(one, platform, progress=_named(tell, prefix), **options)
             good = good and done["result"]
             comments.append(f"{prefix} {done['comment']}".strip())
             for part in sorted(done.keys() - {"result", "comment"}):
@@ -635,21 +639,44 @@ def _errors():
 
 @contextlib.contextmanager
 def _progress():
-    """A line that is overwritten on a terminal; the log elsewhere."""
-    if not sys.stderr.isatty():
-        yield log.info
-        return
-    last = [0.0]
+    """
+    Who is told what is done: a line of the terminal, or else the log; and a master, where there is one.
+    """
+    from pipmirror_lib import progress
 
-    def show(text):
-        # Hundreds of files may finish within a second.
-        if time.monotonic() - last[0] > 0.1:
-            last[0] = time.monotonic()
-            sys.stderr.write(f"\r\x1b[K{text[:100]}")
-            sys.stderr.flush()
+    with contextlib.ExitStack() as stack:
+        if sys.stderr.isatty():
+            listeners = [stack.enter_context(progress.status_line(sys.stderr))]
+        else:
+            listeners = [progress.lines(log.info)]
+        if _has_master():
+            listeners.append(progress.Latest(BETWEEN_EVENTS, _send))
 
+        def tell(step):
+            for listener in listeners:
+                listener(step)
+
+        yield tell
+
+
+def _named(tell, prefix):
+    """Platforms by the names that they have in the answer."""
+    return lambda step: tell(dataclasses.replace(step, platform=f"{prefix}{step.platform}"))
+
+
+def _has_master():
+    local = __opts__.get("local") or __opts__.get("file_client") == "local"
+    return not (local and not __opts__.get("use_master_when_local")) and __opts__.get("master_type") != "disable"
+
+
+def _send(steps):
+    """
+    What is done for each platform, as an event; a master that does not get it misses nothing but that.
+    """
+    platforms = {name: dataclasses.asdict(step) for name, step in steps.items()}
+    for about in platforms.values():
+        del about["platform"]
     try:
-        yield show
-    finally:
-        sys.stderr.write("\r\x1b[K")
-        sys.stderr.flush()
+        __salt__["event.send"](EVENT, {"platforms": platforms})
+    except Exception as error:
+        log.debug("pipmirror: no event was sent: %s", error)

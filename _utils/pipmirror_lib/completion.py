@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -18,6 +18,7 @@ from pipmirror_lib.lock import Lock
 from pipmirror_lib.mirror import Admission, PlatformDirectory, Record
 from pipmirror_lib.pages import bare
 from pipmirror_lib.parts import canonical
+from pipmirror_lib.progress import Step, fetching
 from pipmirror_lib.run import Run
 from pipmirror_lib.settings import Platform
 from pipmirror_lib.wheels import parse_name
@@ -127,6 +128,16 @@ class Completion:
         for candidate in coming.values():  # begin all downloads before waiting for the first
             self.run.index.file(candidate)
         built = {c.filename: fresh[c] for c in locked.coming if c in fresh}
+        with self.run.board.counting(self.platform.name, lambda: self._so_far(coming)):
+            return self._gathered(locked, coming, built)
+
+    def _so_far(self, coming: Mapping[str, Candidate]) -> Step:
+        files = [self.run.index.how_far(candidate) for candidate in coming.values()]
+        sdists = [name for name, candidate in coming.items() if candidate.is_sdist]
+        built = sum(1 for name in sdists if name in self.workshop.ended)
+        return fetching(self.platform.name, files, (built, len(sdists)))
+
+    def _gathered(self, locked: Lock, coming: Mapping[str, Candidate], built: dict[str, Built]) -> list[Admission]:
         lacking = self._unbuilt((c for c in coming.values() if c.is_sdist), built)
         lacking.update(self._unfetched(c for c in coming.values() if not c.is_sdist))
         self.problems += lacking.values()

@@ -35,7 +35,6 @@ K = TypeVar("K")
 T = TypeVar("T")
 # Smaller wheels are fetched as a whole: that is one request, and reading from afar two or three.
 FAR = 1 << 20
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -59,14 +58,12 @@ class Index:
         downloads: Path,
         cache: Path,
         known: Mapping[str, Path] | None = None,
-        progress: Progress = lambda text: None,
     ) -> None:
         self._client = Client(settings)
         self._pool = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="pipmirror-index")
         # Reading metadata may wait for a file, and a pool must not wait for itself.
         self._readers = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="pipmirror-metadata")
         self._downloads, self._cache, self._known = downloads, cache, dict(known or {})
-        self._progress = progress
         self._lock = threading.Lock()
         self._pages: dict[NormalizedName, Future[NewestFirst]] = {}
         self._files: dict[str, Future[Fetched]] = {}
@@ -77,6 +74,7 @@ class Index:
         self.lacking: dict[str, str] = {}
         self.own_downloads: set[Path] = set()
         self._private: set[Path] = set()
+        self._under_way: dict[Path, Path] = {}
         self.fetched_files = 0
         self.fetched_bytes = 0
 
@@ -125,14 +123,24 @@ class Index:
 
     def _file(self, candidate: Candidate) -> Fetched:
         known = self._known.get(candidate.sha256) if candidate.sha256 else None
-        name = candidate.sha256 or hashlib.sha256(candidate.url.encode()).hexdigest()
-        target = self._place(name) / candidate.filename
+        target = self._place(_key(candidate)) / candidate.filename
         if known is not None and (path := linked.under(target, known, candidate.sha256)):
             return Fetched(path, candidate.sha256)
         # It may be the other name of a file that was damaged where it lies.
         if candidate.sha256 and target.is_file() and sha256_of(target) == candidate.sha256:
             return Fetched(target, candidate.sha256)
         return self._download(candidate.url, target, candidate.sha256, candidate.size)
+
+    def how_far(self, candidate: Candidate) -> tuple[bool, int, int]:
+        """(whether it is here, how many of its bytes are, of how many) of a file that has been asked for."""
+        future = self.file(candidate)
+        whole = future.done() and not future.cancelled() and future.exception() is None
+        target = self._downloads / _key(candidate) / candidate.filename
+        received = 0
+        for path in (target, self._under_way.get(target, target)):
+            with suppress(OSError):
+                received = max(received, path.stat().st_size)
+        return whole, received, max(received, candidate.size or 0)
 
     def direct(self, reference: DirectReference) -> Fetched:
         """The file of a URL; without a hash in the URL it may have changed, so it is fetched again."""
@@ -177,13 +185,12 @@ class Index:
         self, url: str, target: Path, sha256: str, size: int | None, credentials: tuple[str, str] | None = None
     ) -> Fetched:
         with transfer.unfinished(target, keep=bool(sha256)) as partial:
+            self._under_way[target] = partial
             sha256 = self._client.download(url, partial, sha256, size, credentials)
             with self._lock:
                 self.fetched_files += 1
                 self.fetched_bytes += partial.stat().st_size
-                done = f"fetched {self.fetched_files} files, {self.fetched_bytes / 1e6:.0f} MB"
             os.replace(partial, target)
-        self._progress(done)
         return Fetched(target, sha256)
 
     def metadata(self, candidate: Candidate, likely: bool = False) -> Future[Metadata]:
@@ -272,6 +279,11 @@ class Index:
             self.page(project)
         for candidate in candidates:
             self.metadata(candidate, likely=True).add_done_callback(go_on)
+
+
+def _key(candidate: Candidate) -> str:
+    """The name of its place among the downloads."""
+    return candidate.sha256 or hashlib.sha256(candidate.url.encode()).hexdigest()
 
 
 def _belonging(metadata: Metadata, candidate: Candidate) -> Metadata:

@@ -148,7 +148,7 @@ class PlatformSync:
     # -- the steps -----------------------------------------------------------------------------------------
 
     def progress(self, text: str) -> None:
-        self.run.progress(f"{self.platform.name}: {text}")
+        self.run.board.tell(self.platform.name, text)
 
     def _locked(self) -> AbstractContextManager[bool]:
         return self.directory.locked(self.mirror.lock_timeout, self.progress)
@@ -290,8 +290,8 @@ class PlatformSync:
         workshop = Workshop(self.mirror, self.directory, profile, self._for_builds, self.run.index, self.progress)
         with workshop:
             completion = Completion(self.run, self.platform, self.directory, manifest, present, workshop, upgrade)
-            self.progress("asking the index")
-            locked = completion.lock()
+            with self.run.board.counting(self.platform.name, lambda: self.run.so_far(self.platform.name)):
+                locked = completion.lock()
             if upgrade or not present.names:  # otherwise only at what is declared, or lacking
                 self._remember(looked=now())
             self.notes += [*completion.notes, *locked.warnings]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, ExitStack, suppress
 from functools import cached_property
 from pathlib import Path
@@ -12,20 +12,20 @@ from typing import Any
 from pipmirror_lib import machine
 from pipmirror_lib.engine import Engine
 from pipmirror_lib.errors import EngineError
+from pipmirror_lib.explain import count
 from pipmirror_lib.index import Index
 from pipmirror_lib.mirror import downloads, known_downloads, known_sources, metadata_cache, using_downloads
+from pipmirror_lib.progress import Board, Listener, Step
 from pipmirror_lib.settings import Mirror
 from pipmirror_lib.sources import Sources
-
-Progress = Callable[[str], None]
 
 
 class Run:
     """The mirror, the index (every page and file is fetched once for all platforms) and the progress report."""
 
-    def __init__(self, mirror: Mirror, progress: Progress) -> None:
+    def __init__(self, mirror: Mirror, progress: Listener) -> None:
         self.mirror = mirror
-        self.progress = progress
+        self.board = Board(progress)
         self.failed = self.interrupted = False
         # Every platform of the mirror has all that is declared: what was fetched and not used, nobody will ask for.
         self.nothing_pending = False
@@ -46,6 +46,12 @@ class Run:
         """Have something until the run is over."""
         with self._lock:
             self._stack.enter_context(resource)
+
+    def so_far(self, platform: str) -> Step:
+        """While nobody knows yet what has to come, what has come for whatever platform."""
+        files, received = self.index.fetched_files, self.index.fetched_bytes
+        text = f"asking the index, fetched {count(files, 'file')}, {received / 1e6:.0f} MB so far"
+        return Step(platform, text if files else "asking the index", files, bytes=received)
 
     def interrupt(self) -> None:
         """End this run's containers and processes, so that the threads that wait for them end as well."""
@@ -80,7 +86,7 @@ class Run:
                 place = self._stack.enter_context(using_downloads(self.mirror.target, self._done))
                 cache = metadata_cache(self.mirror.target)
                 known = known_downloads(self.mirror.target, [platform.name for platform in self.mirror.platforms])
-                index = Index(self.mirror.index, place, cache, known, self.progress)
+                index = Index(self.mirror.index, place, cache, known)
                 self._index = self._stack.enter_context(index)
             return self._index
 

@@ -8,25 +8,26 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 from pipmirror_lib import sweep
 from pipmirror_lib.errors import PipmirrorError, SettingsError, why
 from pipmirror_lib.garbage import rarely_collected
 from pipmirror_lib.platform_sync import PlatformSync, Result
+from pipmirror_lib.progress import TICK, Listener, Step
 from pipmirror_lib.prune import TRIAL
-from pipmirror_lib.run import Progress, Run
+from pipmirror_lib.run import Run
 from pipmirror_lib.settings import Mirror
 
 log = logging.getLogger(__name__)
 SATISFIED = "satisfied"
 
 
-def silent(text: str) -> None:
+def silent(step: Step) -> None:
     """The progress report of a caller who wants none."""
 
 
-def sync(mirror: Mirror, platform: str | None = None, *, upgrade: bool = False, progress: Progress = silent) -> Result:
+def sync(mirror: Mirror, platform: str | None = None, *, upgrade: bool = False, progress: Listener = silent) -> Result:
     """Make every declared set of the platforms installable from the mirror, and publish it.
 
     Returns {result, comment, platforms: {name: {result, comment, added, removed, seconds, ...}}}.
@@ -34,12 +35,12 @@ def sync(mirror: Mirror, platform: str | None = None, *, upgrade: bool = False, 
     return _each(mirror, platform, progress, lambda one: one.sync(upgrade), SATISFIED)
 
 
-def prepare(mirror: Mirror, platform: str | None = None, *, force: bool = False, progress: Progress = silent) -> Result:
+def prepare(mirror: Mirror, platform: str | None = None, *, force: bool = False, progress: Listener = silent) -> Result:
     """Make builder images and profiles anew where their recipe, base image or age says so (`force`: always)."""
     return _each(mirror, platform, progress, lambda one: one.prepare_only(force), "prepared")
 
 
-def verify(mirror: Mirror, platform: str | None = None, *, hashes: bool = False, progress: Progress = silent) -> Result:
+def verify(mirror: Mirror, platform: str | None = None, *, hashes: bool = False, progress: Listener = silent) -> Result:
     """Install every set in a container without network, with the target's own pip; `hashes`: hash every wheel first."""
     return _each(mirror, platform, progress, lambda one: one.verify_only(hashes), "verified")
 
@@ -50,7 +51,7 @@ def prune(
     *,
     force: bool = False,
     test: bool = False,
-    progress: Progress = silent,
+    progress: Listener = silent,
 ) -> Result:
     """Remove wheels that no set has needed for `keep_days`, and what else is that old; `test`: only tell.
 
@@ -72,7 +73,7 @@ def refuse_trials(mirrors: Iterable[Mirror]) -> None:
         raise SettingsError([f"nothing can be pruned: {TRIAL}"])
 
 
-def clean(mirror: Mirror, platform: str | None = None, *, test: bool = False, progress: Progress = silent) -> Result:
+def clean(mirror: Mirror, platform: str | None = None, *, test: bool = False, progress: Listener = silent) -> Result:
     """Remove what lies beside wheels, records and pages and can be made or fetched again; `test`: only tell.
 
     `leftovers` beside `platforms` are the caches that platforms share; they go when no platform is named.
@@ -84,7 +85,7 @@ def clean(mirror: Mirror, platform: str | None = None, *, test: bool = False, pr
     return answer
 
 
-def publish_pages(mirror: Mirror, platform: str | None = None, *, progress: Progress = silent) -> Result:
+def publish_pages(mirror: Mirror, platform: str | None = None, *, progress: Listener = silent) -> Result:
     """Bring the pages of the platforms up to date with what lies there."""
     return _each(mirror, platform, progress, lambda one: one.publish_only(), "published")
 
@@ -92,7 +93,7 @@ def publish_pages(mirror: Mirror, platform: str | None = None, *, progress: Prog
 def _each(
     mirror: Mirror,
     name: str | None,
-    progress: Progress,
+    progress: Listener,
     act: Callable[[PlatformSync], list[str]],
     done: str,
 ) -> Result:
@@ -101,11 +102,14 @@ def _each(
     with rarely_collected(), Run(mirror, progress) as run, ThreadPoolExecutor(mirror.parallel) as pool:
         tasks = [(p.name, pool.submit(_guarded, PlatformSync(run, p), act)) for p in platforms]
         try:
+            while wait([task for _, task in tasks], TICK).not_done:
+                run.board.report()
             results = {name: task.result() for name, task in tasks}
         except BaseException:  # Ctrl-C, or the minion stops: nobody waits for what has not begun, or still builds
             pool.shutdown(wait=False, cancel_futures=True)
             run.interrupt()
             raise
+        run.board.report()
         failed = [name for name, result in results.items() if not result["result"]]
         run.failed = bool(failed)
         all_satisfied = done == SATISFIED and not failed and len(platforms) == len(mirror.platforms)

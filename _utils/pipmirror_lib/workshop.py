@@ -90,6 +90,7 @@ class Workshop:
         # Threads of the pool wait for each other's builds as well, so it is their containers that are counted.
         self._containers = threading.BoundedSemaphore(self._at_once)
         self._pool = ThreadPoolExecutor(self._at_once, thread_name_prefix="pipmirror-build")
+        self.ended: set[str] = set()  # for who counts
 
     def __enter__(self) -> Workshop:
         return self
@@ -106,6 +107,8 @@ class Workshop:
                 return self.wheel(candidate)
             except BuildError as error:
                 return error
+            finally:
+                self.ended.add(candidate.filename)
 
         return dict(zip((c.filename for c in wanted), self._pool.map(outcome, wanted), strict=True))
 

@@ -137,8 +137,8 @@ def test_sync_from_the_command_line(site: Site) -> None:
 
 def test_progress_is_logged(site: Site) -> None:
     answer = site.minion.call("pipmirror.sync", "-l", "info")
-    assert f"{PLATFORM}: asking the index" in answer.stderr
-    assert "fetched 2 files" in answer.stderr
+    assert f"{PLATFORM}: preparing the builder image" in answer.stderr
+    assert f"{PLATFORM}: fetched 2 of 2 files" in answer.stderr
 
 
 def test_one_of_two_platforms_fails(site: Site) -> None:

@@ -120,8 +120,13 @@ def test_state_apply(site: Site, run: Run) -> None:
     from_nothing(site, run, "state.apply", "pipmirror")
 
 
-def test_highstate(site: Site, run: Run) -> None:
+def test_highstate(site: Site, run: Run, event_listener: EventListener) -> None:
+    event_listener.store.clear()
     from_nothing(site, run, "state.highstate")
+    told = [event.data["data"]["platforms"] for event in event_listener.store if event.tag == "pipmirror/progress"]
+    assert told, "the master hears of it meanwhile"
+    assert {name for platforms in told for name in platforms} == {PLATFORM}
+    assert told[0][PLATFORM]["text"] == "preparing the builder image"
 
 
 def from_nothing(site: Site, run: Run, *words: str) -> None:

@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 from pipmirror_lib import index as index_module
 from pipmirror_lib import local, resolve
+from pipmirror_lib.answers import CHUNK
 from pipmirror_lib.candidates import Candidate
 from pipmirror_lib.errors import BuildError, PackageIndexError, WheelError
 from pipmirror_lib.index import Index, NeedsBuild
@@ -53,11 +54,10 @@ class Opened:
     def __init__(self, place: Path, server: LocalIndex) -> None:
         self.place = place
         self.server = server
-        self.said: list[str] = []
 
     def __call__(self, known: dict[str, Path] | None = None, **settings: Any) -> Index:
         wanted = Settings(**{"url": self.server.url, "retries": 0, "timeout": 5, **settings})
-        return Index(wanted, self.place / "downloads", self.place / "cache", known, self.said.append)
+        return Index(wanted, self.place / "downloads", self.place / "cache", known)
 
     @property
     def whole_wheels(self) -> list[str]:
@@ -331,9 +331,25 @@ def test_a_file_is_fetched_once_and_checked(opened: Opened, server: LocalIndex) 
         fetched = index.file(candidate).result()
         assert index.file(candidate).result() is fetched
         assert (index.fetched_files, index.fetched_bytes) == (1, candidate.size)
+        assert index.how_far(candidate) == (True, candidate.size, candidate.size)
     assert fetched.sha256 == server.files[NAME].sha256
     assert fetched.path.name == NAME
-    assert opened.said == ["fetched 1 files, 0 MB"]
+
+
+def test_a_file_under_way(opened: Opened, server: LocalIndex, tmp_path: Path) -> None:
+    """Its beginning is here, the rest will take a while."""
+    name = Path(server.add(make_wheel(tmp_path, "big", files={"big.bin": os.urandom(4 * CHUNK)}))).name
+    server.fail[f"/files/{name}"] = Fault(truncate_at=2 * CHUNK, stall=60)
+    with opened(retries=0) as index:
+        candidate = only(index, "big")
+        index.file(candidate)
+        end = time.monotonic() + 30
+        while not index.how_far(candidate)[1] and time.monotonic() < end:
+            time.sleep(0.01)
+        whole, received, size = index.how_far(candidate)
+        server.close()
+    assert (whole, size) == (False, candidate.size)
+    assert 0 < received <= 2 * CHUNK
 
 
 def test_the_next_run_finds_what_this_one_fetched(opened: Opened, server: LocalIndex) -> None:

@@ -14,6 +14,7 @@ from pipmirror_lib import builder, builds, mirror, plan, sync
 from pipmirror_lib.builder import BuilderImage
 from pipmirror_lib.engine import Engine
 from pipmirror_lib.errors import EngineError, SettingsError
+from pipmirror_lib.progress import Step
 from pipmirror_lib.settings import Mirror
 from pipmirror_lib.wheels import sha256_of
 
@@ -426,15 +427,20 @@ def _equipped(tmp_path: Path, server: LocalIndex, platforms: list[Result]) -> Mi
 
 
 def test_progress_names_the_platform(declared: Mirror) -> None:
-    said: list[str] = []
-    lock = threading.Lock()
+    said: list[Step] = []
+    threads = set()
 
-    def progress(text: str) -> None:
-        with lock:
-            said.append(text)
+    def progress(step: Step) -> None:
+        said.append(step)
+        threads.add(threading.current_thread())
 
     good(declared, progress=progress)
-    assert f"{PLATFORM}: asking the index" in said
+    assert {step.platform for step in said} == {PLATFORM}
+    assert said[0].text.startswith("preparing")
+    size = sum(path.stat().st_size for path in directory_of(declared).public.glob("*.whl"))
+    last = [step for step in said if step.of_files][-1]
+    assert (last.files, last.of_files, last.bytes, last.of_bytes, last.of_builds) == (2, 2, size, size, 0)
+    assert threads == {threading.current_thread()}, "whoever listens need not be safe against threads"
 
 
 # -- publishing ----------------------------------------------------------------------------------------------

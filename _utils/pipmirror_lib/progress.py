@@ -1,0 +1,167 @@
+"""How far a run is: steps that it tells, numbers that it is asked for, and how a person or a program gets to see them.
+
+Whatever thread says something, it is told in the thread that has asked for the run: who listens need not be safe
+against threads, and is never in the way of the work.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import TextIO
+
+from pipmirror_lib.logs import harmless
+
+# Seconds between two looks at what has happened.
+TICK = 0.2
+_CLEAR = "\r\x1b[K"
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is done for a platform, as people read it; a `counted` one has numbers, which change all the time."""
+
+    platform: str
+    text: str
+    files: int = 0
+    of_files: int = 0
+    bytes: int = 0
+    of_bytes: int = 0
+    builds: int = 0
+    of_builds: int = 0
+
+    @property
+    def counted(self) -> bool:
+        return bool(self.files or self.of_files)
+
+    def __str__(self) -> str:
+        return f"{self.platform}: {self.text}"
+
+
+Listener = Callable[[Step], object]
+
+
+def fetching(platform: str, files: Collection[tuple[bool, int, int]], builds: tuple[int, int]) -> Step:
+    """`fetched 12 of 40 files, 33 of 120 MB; built 1 of 3`; of each file, whether it is here and how much of it."""
+    here = sum(1 for whole, _, _ in files if whole)
+    received, total = sum(received for _, received, _ in files), sum(size for _, _, size in files)
+    text = f"fetched {here} of {len(files)} files, {_megabytes(received)} of {_megabytes(total)} MB"
+    if builds[1]:
+        text += f"; built {builds[0]} of {builds[1]}"
+    return Step(platform, text, here, len(files), received, total, *builds)
+
+
+def _megabytes(number: int) -> str:
+    return f"{number / 1e6:.0f}" if number >= 1e7 or not number else f"{number / 1e6:.1f}"
+
+
+class Board:
+    """Where the threads of a run leave what they have to say."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._steps: SimpleQueue[Step] = SimpleQueue()
+        self._counters: dict[str, Callable[[], Step]] = {}
+        self._counted: dict[str, Step] = {}
+
+    def tell(self, platform: str, text: str) -> None:
+        self._steps.put(Step(platform, text))
+
+    @contextmanager
+    def counting(self, platform: str, count: Callable[[], Step]) -> Iterator[None]:
+        """While it lasts, ask for the numbers now and then; the last ones are told as well."""
+        self._counters[platform] = count
+        try:
+            yield
+        finally:
+            del self._counters[platform]
+            self._steps.put(count())
+
+    def report(self) -> None:
+        """Pass on what has come since; only from the thread that listens."""
+        with suppress(Empty):
+            while True:
+                self._listener(self._steps.get_nowait())
+        for platform, count in list(self._counters.items()):
+            step = count()
+            if self._counted.get(platform) != step:
+                self._counted[platform] = step
+                self._listener(step)
+
+
+class Latest:
+    """The last step of each platform, shown by `show` at most every `seconds`, however much happens."""
+
+    def __init__(self, seconds: float, show: Callable[[Mapping[str, Step]], object]) -> None:
+        self._seconds, self._show = seconds, show
+        self._steps: dict[str, Step] = {}
+        self._shown = float("-inf")
+
+    def __call__(self, step: Step) -> None:
+        self._steps[step.platform] = step
+        if time.monotonic() - self._shown >= self._seconds:
+            self._shown = time.monotonic()
+            self._show(dict(self._steps))
+
+
+def lines(log: Callable[[str], object], seconds: float = 5) -> Listener:
+    """A line for each step; of numbers, those of a platform only so often."""
+    said: dict[str, float] = {}
+
+    def listen(step: Step) -> None:
+        now = time.monotonic()
+        whole = step.files == step.of_files and step.builds == step.of_builds
+        if not step.counted or whole or now - said.get(step.platform, float("-inf")) >= seconds:
+            said[step.platform] = now
+            log(str(step))
+
+    return listen
+
+
+@contextmanager
+def status_line(terminal: TextIO) -> Iterator[Listener]:
+    """One line of a terminal that is written over: what is done for each platform. Log lines get a line of their own.
+
+    Each is written as a whole, so that those of several processes take turns and never mix.
+    """
+
+    def write(text: str) -> None:
+        with suppress(OSError):  # a terminal that is gone is no reason to stop
+            terminal.write(text)
+            terminal.flush()
+
+    def show(steps: Mapping[str, Step]) -> None:
+        text = harmless(" | ".join(map(str, steps.values()))).replace("\n", " ")
+        write(f"{_CLEAR}{text[: _columns(terminal) - 1]}")
+
+    def make_room(record: logging.LogRecord) -> bool:
+        write(_CLEAR)
+        return True
+
+    ours = [one for one in logging.root.handlers if _is_terminal(getattr(one, "stream", None))]
+    for handler in ours:
+        handler.addFilter(make_room)
+    try:
+        yield Latest(TICK, show)
+    finally:
+        for handler in ours:
+            handler.removeFilter(make_room)
+        write(_CLEAR)
+
+
+def _columns(terminal: TextIO) -> int:
+    try:
+        return os.get_terminal_size(terminal.fileno()).columns or 80
+    except (OSError, ValueError):
+        return shutil.get_terminal_size().columns
+
+
+def _is_terminal(stream: object) -> bool:
+    isatty = getattr(stream, "isatty", None)
+    return bool(isatty and isatty())
