@@ -10,6 +10,7 @@ import json
 import os
 import posixpath
 import re
+import stat
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -240,10 +241,20 @@ def read_requires(path: Path, what: str) -> list[str]:
 
 def _only_wheel(out: Path, what: str, log_path: Path) -> Path:
     wheels = [entry for entry in os.scandir(out) if entry.name.endswith(".whl")]
-    if len(wheels) != 1 or not wheels[0].is_file(follow_symlinks=False):
+    if len(wheels) != 1 or (fault := _file_fault(wheels[0])):
         names = ", ".join(sorted(harmless(entry.name) for entry in wheels)) or "none"
+        names += f", which is {fault}" if len(wheels) == 1 else ""
         raise BuildError(f"{what}: the build must leave exactly one wheel, not {short(names)}; its log is {log_path}")
     return Path(wheels[0].path)
+
+
+def _file_fault(entry: os.DirEntry[str]) -> str:
+    found = entry.stat(follow_symlinks=False)
+    if stat.S_ISLNK(found.st_mode):
+        return "a link"
+    if not stat.S_ISREG(found.st_mode):
+        return "no file"
+    return "" if found.st_nlink == 1 else "a hard link"
 
 
 def _build_end(result: RunResult, limits: settings.Container) -> str:

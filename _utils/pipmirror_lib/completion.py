@@ -140,6 +140,7 @@ class Completion:
     def _gathered(self, locked: Lock, coming: Mapping[str, Candidate], built: dict[str, Built]) -> list[Admission]:
         lacking = self._unbuilt((c for c in coming.values() if c.is_sdist), built)
         lacking.update(self._unfetched(c for c in coming.values() if not c.is_sdist))
+        lacking.update(self._replacing(built))
         self.problems += lacking.values()
         wanted = {
             candidate.filename
@@ -170,6 +171,18 @@ class Completion:
             else:
                 built[name] = outcome
         return unbuilt
+
+    def _replacing(self, built: Mapping[str, Built]) -> dict[str, str]:
+        """Those that would take the place of an index's own file: such a file never changes."""
+        faults = {}
+        for name, one in built.items():
+            record = self.manifest["wheels"].get(one.path.name, {})
+            if record.get("origin") == "index" and record["sha256"] != one.record["sha256"]:
+                faults[name] = (
+                    f"{name} became {one.path.name}, which lies there from the index and is never replaced; "
+                    f"remove {self.directory.public / one.path.name} first"
+                )
+        return faults
 
     def _made(self, built: Built) -> Admission:
         name = built.path.name

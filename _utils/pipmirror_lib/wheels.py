@@ -246,18 +246,6 @@ def check_belonging(metadata: Metadata, project: NormalizedName, version: Versio
         raise MisnamedError(f"{filename} holds the metadata of {metadata.name} {metadata.version}")
 
 
-def check_record(wheel: Path) -> None:
-    """Every member against RECORD, for a wheel that no index vouches for."""
-    from installer.sources import WheelFile  # a hundredth of a second, which a no-op highstate saves
-
-    try:
-        with WheelFile.open(wheel) as source:
-            source.validate_record(validate_contents=True)
-    except Exception as error:  # as above
-        issues = getattr(error, "issues", None) or [str(error) or type(error).__name__]
-        raise WheelError(f"{wheel.name}: RECORD does not match: {'; '.join(issues[:3])}") from error
-
-
 def sha256_of(path: Path) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:

@@ -5,8 +5,10 @@ The host fetches, hashes and checks; the container alone runs the project's code
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import stat
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,8 +24,17 @@ from packaging.version import Version
 from pipmirror_lib import builds, resolve
 from pipmirror_lib.candidates import Candidate
 from pipmirror_lib.chores import Chores, Circle, at_once
-from pipmirror_lib.errors import BuilderError, BuildError, EngineError, MirrorError, ResolutionError, WheelError, why
-from pipmirror_lib.index import Index
+from pipmirror_lib.errors import (
+    BuilderError,
+    BuildError,
+    EngineError,
+    MirrorError,
+    PackageIndexError,
+    ResolutionError,
+    WheelError,
+    why,
+)
+from pipmirror_lib.index import Fetched, Index
 from pipmirror_lib.index_source import IndexSource
 from pipmirror_lib.kept import KeptBuilds
 from pipmirror_lib.logs import short
@@ -35,7 +46,8 @@ from pipmirror_lib.references import DirectReference
 from pipmirror_lib.sdists import read_build_system
 from pipmirror_lib.settings import Mirror
 from pipmirror_lib.sources import FetchedReference, slug
-from pipmirror_lib.wheels import Metadata, WheelName, check_record, checked_metadata, parse_name, sha256_of
+from pipmirror_lib.suspect import check_built
+from pipmirror_lib.wheels import Metadata, WheelName, checked_metadata, parse_name, sha256_of
 from pipmirror_lib.workplace import Quarters
 from pipmirror_lib.world import Question
 
@@ -271,9 +283,15 @@ class Workshop:
                 built = self.wheel(needed)
                 found.append((built.path, str(built.record["sha256"])))
             else:
-                fetched = self.index.file(needed).result()
+                fetched = self._fetched(sources, needed)
                 found.append((fetched.path, fetched.sha256))
         return sorted(found)
+
+    def _fetched(self, sources: Sources, needed: Candidate) -> Fetched:
+        try:
+            return self.index.file(needed).result()
+        except PackageIndexError as error:
+            raise BuildError(f"{sources}: build requirements: {error}") from error
 
     def _admissible(
         self, sources: Sources, outcome: Path, record: Record, project: NormalizedName | None, version: Version | None
@@ -286,7 +304,7 @@ class Workshop:
                 raise BuildError(f"{sources}: its build made {outcome.name}, which is another project or version")
             self._check_tags(f"{sources}: its build made {outcome.name}", name)
             _copy(outcome, own)
-            check_record(own)
+            check_built(own)
             metadata = checked_metadata(own, own.name)[1]
         except WheelError as error:
             raise BuildError(f"{sources}: its build made an unusable wheel: {error}") from error
@@ -311,8 +329,11 @@ def _copy(source: Path, target: Path) -> None:
     """Copy a regular file without following links."""
     try:
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(source, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
-        with os.fdopen(descriptor, "rb") as reader, target.open("wb") as writer:
+        # Nor waits for whoever writes into a pipe.
+        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+        with os.fdopen(os.open(source, flags), "rb") as reader, target.open("wb") as writer:
+            if not stat.S_ISREG(os.fstat(reader.fileno()).st_mode):
+                raise OSError(errno.EINVAL, "it is not a regular file")
             shutil.copyfileobj(reader, writer)
     except OSError as error:
         with suppress(OSError):

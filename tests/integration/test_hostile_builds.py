@@ -270,6 +270,79 @@ def test_no_secret_in_what_is_kept(scene: Scene) -> None:
             assert SECRET.encode() not in path.read_bytes(), path
 
 
+# --- what it leaves -------------------------------------------------------------------------------
+
+# Runs when the backend has returned, and before our own script looks at what it made.
+AT_EXIT = """
+import atexit, json, os, sys, zipfile
+OUT = "/pipmirror/out/"
+(MADE,) = ["{name}-1.0-py3-none-any.whl"]
+
+def rename(name):
+    os.rename(OUT + MADE, OUT + name)
+    with open(json.loads(sys.argv[1])["answer"], "w") as answer:
+        json.dump(name, answer)
+
+def add(name, content):
+    with zipfile.ZipFile(OUT + MADE, "a", zipfile.ZIP_DEFLATED) as wheel:
+        wheel.writestr(name, content)
+
+def lie():
+    {lie}
+
+atexit.register(lie)
+"""
+LIES = {
+    "link": ("os.unlink(OUT + MADE); os.symlink('/etc/passwd', OUT + MADE)", "which is a link"),
+    "hardlink": ("os.link(OUT + MADE, OUT + 'second')", "which is a hard link"),
+    "pipe": ("os.mkfifo(OUT + 'evil.whl')", "exactly one wheel, not evil.whl, pipe-1.0"),
+    "extra": ("open(OUT + 'alpha-9.0-py3-none-any.whl', 'w')", "exactly one wheel, not alpha-9.0"),
+    "project": ("rename('alpha-9.0-py3-none-any.whl')", "alpha-9.0-py3-none-any.whl, which is another project"),
+    "version": ("rename('version-9.0-py3-none-any.whl')", "version-9.0-py3-none-any.whl, which is another project"),
+    "tags": ("rename('tags-1.0-cp27-none-win32.whl')", "tags-1.0-cp27-none-win32.whl, which does not fit"),
+    "nowheel": ("rename('alpha')", "exactly one wheel, not none"),
+    "unlisted": ("add('evil.pth', 'import evil')", "unlisted-1.0-py3-none-any.whl: evil.pth is not in RECORD"),
+    "climbs": ("add('../../evil.pth', '')", "climbs-1.0-py3-none-any.whl: the path '../../evil.pth' leads out"),
+    "twice": ("add('twice.py', 'import evil')", "twice-1.0-py3-none-any.whl: twice.py is there twice"),
+    "bomb": ("add('zeros', bytes(300 << 20))", "bomb-1.0-py3-none-any.whl: "),
+    "behind": ("open(OUT + MADE, 'ab').write(b'PK')", "behind-1.0-py3-none-any.whl: bytes lie behind its end"),
+    "nozip": ("open(OUT + MADE, 'w').write('no zip')", "nozip-1.0-py3-none-any.whl: File is not a zip file"),
+}
+
+
+def test_what_it_leaves_does_not_get_in(site: Site) -> None:
+    """Each in a set of its own; the honest one beside them comes in, and nothing else does."""
+    for name, (lie, _) in LIES.items():
+        site.sdist(name, intree_backend=True, on_build=AT_EXIT.format(name=name, lie=lie))
+    site.settings.update(packages=["alpha"], sets={name: [name] for name in LIES})
+    answer = site.apply()
+    assert site.state(answer)["result"] is False
+    problems = site.state(answer)["comment"].splitlines()
+    for name, (_, said) in LIES.items():
+        (problem,) = [line for line in problems if f": {name} 1.0: " in line]
+        assert said in problem, problem
+    assert site.wheels() == {"alpha-1.0-py3-none-any.whl", "beta-2.0-py3-none-any.whl"}
+    site.check()
+    assert list((site.private() / "kept").glob("*/*.whl")) == []
+
+
+def test_a_file_of_the_index_is_never_replaced(site: Site) -> None:
+    site.good(site.apply())
+    wheel = site.public() / "alpha-1.0-py3-none-any.whl"
+    before = wheel.read_bytes()
+    site.sdist("alpha", intree_backend=True, files={"evil.py": ""})
+    site.settings["no_binary"] = ["alpha"]
+    answer = site.apply()
+    assert site.state(answer)["result"] is False
+    comment = site.state(answer)["comment"]
+    assert f"{wheel.name}, which lies there from the index and is never replaced; remove {wheel} first" in comment
+    assert wheel.read_bytes() == before
+    site.check()
+    wheel.unlink()
+    site.good(site.apply())
+    assert site.record(wheel.name)["origin"] == "built"
+
+
 # --- what it prints -------------------------------------------------------------------------------
 
 # Titles, colours, cursor movements, a line that looks like ours, and text that reads from right to left.

@@ -113,14 +113,15 @@ class Site:
 
     def check(self, platform: str = PLATFORM) -> None:
         """Nothing is half-done: manifest, wheels, side files and pages agree, and no staging is left over."""
-        from pipmirror_lib.wheels import check_record, sha256_of
+        from pipmirror_lib.suspect import check_built
+        from pipmirror_lib.wheels import sha256_of
 
         public = self.public(platform)
         recorded = json.loads((self.private(platform) / "manifest.json").read_text())["wheels"]
         assert self.wheels(platform) == set(recorded)
         for filename, record in recorded.items():
             assert sha256_of(public / filename) == record["sha256"]
-            check_record(public / filename)
+            check_built(public / filename)
             assert sha256_of(public / f"{filename}.metadata") == record["metadata_sha256"]
         listed = [json.loads(page.read_text())["files"] for page in public.glob("simple/*/index.json")]
         assert {file["filename"] for files in listed for file in files} == set(recorded)

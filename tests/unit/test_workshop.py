@@ -203,8 +203,8 @@ LIES: dict[str, tuple[dict[str, Any], str]] = {
     "another platform": ({"tag": "cp311-cp311-win_amd64"}, "which does not fit this platform"),
     "a name that is none": ({"filename": "demo.whl"}, "unusable wheel"),
     "metadata of another project": ({"metadata": "Name: evil\nVersion: 1.0\n"}, "holds the metadata of evil"),
-    "a RECORD that lies": ({"record": ""}, "RECORD does not match"),
-    "a member outside RECORD": ({"extra_members": [("evil.pth", "import evil")]}, "RECORD does not match"),
+    "a RECORD that lies": ({"record": ""}, "is not in RECORD"),
+    "a member outside RECORD": ({"extra_members": [("evil.pth", "import evil")]}, "evil.pth is not in RECORD"),
 }
 
 
