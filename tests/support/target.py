@@ -83,8 +83,10 @@ class Target:
             spec = place.spec(self.image.id, "python3", "pipdriver.py", LIMITS, log_path=log_path, name="differential")
             mounts = [*spec.mounts, Mount(worlds, "/pipmirror/worlds")]
             mounts += [Mount(unpacked, "/pipmirror/pip")] if unpacked else []
+            # Ours alone runs here, and takes arguments, which what confines strangers' code does not hand on.
             words = ("/pipmirror/in/request.json", "/pipmirror/out/answer.json")
-            spec = replace(spec, mounts=tuple(mounts), command=(*spec.command, *words))
+            command = ("python3", "-I", spec.command[-1], *words)
+            spec = replace(spec, mounts=tuple(mounts), command=command)
             result = run_python(self.engine, spec, self.platform, "pre_command")
             assert result.exit_code == 0, result.log
             answer = json.loads((place.out / "answer.json").read_text())
