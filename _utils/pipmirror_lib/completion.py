@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 from packaging.utils import NormalizedName
@@ -13,6 +12,7 @@ from pipmirror_lib import explain, kept_lock, lock, references, upstream
 from pipmirror_lib.candidates import Candidate
 from pipmirror_lib.direct import DirectReferences
 from pipmirror_lib.errors import BuildError, PackageIndexError, WheelError
+from pipmirror_lib.lazily import made_once
 from pipmirror_lib.local import LocalSource
 from pipmirror_lib.lock import Lock
 from pipmirror_lib.mirror import Admission, PlatformDirectory, Record
@@ -40,7 +40,7 @@ class Completion:
     notes: list[str] = field(default_factory=list)
     added: dict[str, Record] = field(default_factory=dict)
 
-    @cached_property
+    @made_once
     def direct(self) -> DirectReferences:
         shop = self.workshop
         found = DirectReferences(

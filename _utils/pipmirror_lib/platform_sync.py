@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict
-from functools import cached_property
 from typing import Any
 
 from pipmirror_lib import builder, clean, explain, local, locks, plan, proof, prune, sweep
@@ -14,6 +13,7 @@ from pipmirror_lib.completion import Completion
 from pipmirror_lib.containers import Containers
 from pipmirror_lib.engine import Engine
 from pipmirror_lib.errors import BuilderError, EngineError, VerifyError
+from pipmirror_lib.lazily import made_once
 from pipmirror_lib.machine import ThisMachine
 from pipmirror_lib.mirror import PlatformDirectory, Record, slots
 from pipmirror_lib.moments import now
@@ -183,7 +183,7 @@ class PlatformSync:
             self.details["recovered"] = recovered
         return manifest
 
-    @cached_property
+    @made_once
     def engine(self) -> Engine:
         engine = Engine.connect(self.mirror.container.engine_url)
         self.run.uses_engine = True
@@ -191,7 +191,7 @@ class PlatformSync:
             self.notes.append(f"removed {explain.count(len(abandoned), 'container')} that a killed run had left")
         return engine
 
-    @cached_property
+    @made_once
     def quarters(self) -> Quarters:
         """Where the platform's Python runs, made where there are none."""
         return self._prepare(force=False)
