@@ -314,6 +314,10 @@ def plan(mirror=None, platform=None, resolve=False, upgrade=False, **settings):
     orphans
         The wheels (file names, sorted) that no set needs; none while a set is not satisfied, since nobody can say.
 
+    keep_until, held
+        ``{FILE: time}`` (UTC, ISO 8601), from when on each orphan may be pruned; empty where no day counts before the
+        next sync or prune. ``held`` is the guard that keeps them all the same (str; empty for none, or no orphan).
+
     unrecorded, vanished
         Wheels (file names, sorted) that somebody put there, or took away.
 
@@ -360,6 +364,10 @@ def status(mirror=None, platform=None, **settings):
 
     orphans, orphan_bytes
         How many wheels no set needs, and how large they are together (int).
+
+    orphans_until, held
+        When the first of them may be pruned (UTC, ISO 8601; empty where there is none, or no day counts yet), and the
+        guard that keeps them all the same (str; empty for none).
 
     yanked
         ``{FILE: reason}`` of wheels that their authors have withdrawn from use since; the reason may be empty.
@@ -530,6 +538,8 @@ def faults(**settings):
     """
     List what is wrong with the declaration: one line (str) for each fault, none if it is good.
 
+    The return code is 1 if there is any.
+
     settings
         Any setting of the pillar, to be overridden.
 
@@ -544,6 +554,7 @@ def faults(**settings):
     try:
         _mirrors(None, settings)
     except SettingsError as error:
+        __context__["retcode"] = 1
         return list(error.faults)
     return []
 

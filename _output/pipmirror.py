@@ -190,7 +190,10 @@ def plan(page, answer):
         page.items("to do", one["due"])
         page.items("to be recorded", one["unrecorded"])
         page.items("recorded, but gone", one["vanished"])
-        page.items("orphans, which no set needs", one["orphans"])
+        orphans = [f"{name} ({until(one['keep_until'].get(name))})" for name in one["orphans"]]
+        page.items("orphans, which no set needs", orphans)
+        if one["held"]:
+            page.say(f"pruning is held: {one['held']}", color="YELLOW")
         page.items("warnings", one["warnings"], color="YELLOW")
         if "lock" in one:
             lock(page, one["lock"])
@@ -220,7 +223,7 @@ def status(page, answer):
         base = f"; base image: {one['image_source']}" if one["image_source"] else ""
         orphans = "none" if one["satisfied"] else "nobody can say while something is missing"
         if one["orphans"]:
-            orphans = f"{one['orphans']}, {size(one['orphan_bytes'])}"
+            orphans = f"{one['orphans']}, {size(one['orphan_bytes'])}; {until(one['orphans_until'])}"
         page.facts(
             {
                 "wheels": f"{one['wheels']}, {size(one['bytes'])}; {one['built_here']} of them built here",
@@ -234,7 +237,14 @@ def status(page, answer):
         )
         page.items("not met", pairs(one["missing"]), shown=LONG)
         page.items("to do", one["due"])
+        if one["held"]:
+            page.say(f"pruning is held: {one['held']}", color="YELLOW")
         _upstream(page, one["yanked"], one["withdrawn"])
+
+
+def until(stamp):
+    """From when on what nobody needs may go."""
+    return f"may go from {stamp[:10]}" if stamp else "its days begin with the next sync"
 
 
 def wheels(page, answer):

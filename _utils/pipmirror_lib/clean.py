@@ -21,7 +21,7 @@ Report = dict[str, Any]
 
 def of_platform(directory: PlatformDirectory) -> sweep.Leftovers:
     """Staging, kept builds, logs (but those that the record of a wheel names) and caches."""
-    caches = (directory.scan_cache, directory.verdict_path, directory.lists_path)
+    caches = (directory.scan_cache, directory.verdict_path, directory.lists_path, directory.lock_path)
     return {
         "staging": sweep.older(sweep.entries(directory.staging), 0),
         **sweep.of_builds(directory, 0),

@@ -63,16 +63,22 @@ class Client:
             return response.decoded(PAGE_LIMIT), response.headers.get("Content-Type", ""), response.url
 
     def download(
-        self, url: str, target: Path, sha256: str, size: int | None, credentials: tuple[str, str] | None = None
+        self,
+        url: str,
+        target: Path,
+        sha256: str,
+        size: int | None,
+        credentials: tuple[str, str] | None = None,
+        promise: str = "its page",
     ) -> str:
-        """Write a file while hashing it; the sha256 is returned, and must be the one that the index gave.
+        """Write a file while hashing it; the sha256 is returned, and must be the one that was promised, by whomever.
 
         What `target` has already is not fetched again where the sha256 is known. A connection that breaks is opened
         again, as often as a request is repeated, for what is still lacking.
         `credentials` are those of the URL itself; where it sends us to another host, they do not go there.
         """
         most = LARGEST if size is None else size
-        with Transfer(bare(url), target, sha256, size, most) as file:
+        with Transfer(bare(url), target, sha256, size, most, promise) as file:
             left, pause = self._settings.retries, 0.5
             while not file.is_whole:
                 begun = file.received

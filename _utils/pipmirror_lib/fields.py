@@ -60,10 +60,13 @@ class Fields:
     def fault(self, key: str, message: str) -> None:
         self.faults.append(f"{self.at(key)}: {message}")
 
-    def refuse_unknown(self, known: Sequence[str]) -> None:
-        """Record every key that nothing reads, with the nearest one that something does."""
+    def refuse_unknown(self, known: Sequence[str], elsewhere: Mapping[str, str] | None = None) -> None:
+        """Record every key that nothing reads, with the nearest one that something does, or with where it belongs."""
         for key in self.values:
             if key in known:
+                continue
+            if elsewhere and key in elsewhere:
+                self.fault(key, elsewhere[key])
                 continue
             near = difflib.get_close_matches(key, known, n=1)
             self.fault(key, f"unknown key; did you mean {near[0]!r}?" if near else "unknown key; remove it")

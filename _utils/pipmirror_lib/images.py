@@ -138,8 +138,12 @@ def _pulled_or_made(engine: Engine, platform: settings.Platform, workdir: Path, 
                 f"image {platform.image} is not on this machine, and no registry is in reach ({error}); "
                 "load it with docker load"
             ) from error
+        unreached = str(error)
     progress(f"no registry in reach, making {platform.image} with debootstrap")
-    return _debootstrapped(engine, platform, workdir, progress)
+    try:
+        return _debootstrapped(engine, platform, workdir, progress)
+    except ImageError as error:
+        raise ImageError(f"{error}; before that, no registry was in reach ({unreached}). Is the name right?") from error
 
 
 def _debootstrapped(engine: Engine, platform: settings.Platform, workdir: Path, progress: Progress) -> BaseImage:

@@ -145,7 +145,10 @@ class Index:
     def direct(self, reference: DirectReference) -> Fetched:
         """The file of a URL; without a hash in the URL it may have changed, so it is fetched again."""
         target = self.place(reference.key) / reference.filename
-        return self._download(reference.address, target, reference.sha256, None, reference.credentials)
+        credentials, promise = reference.credentials, "the declared URL"
+        return self._download(
+            reference.address, target, reference.sha256, None, credentials=credentials, promise=promise
+        )
 
     def once(self, key: str, work: Callable[[], T]) -> T:
         """Do something once for all threads that ask; it runs in the thread that asked first."""
@@ -181,12 +184,10 @@ class Index:
             raise MirrorError(f"cannot write {place}: {why(error)}") from error
         return place
 
-    def _download(
-        self, url: str, target: Path, sha256: str, size: int | None, credentials: tuple[str, str] | None = None
-    ) -> Fetched:
+    def _download(self, url: str, target: Path, sha256: str, size: int | None, **of_url: Any) -> Fetched:
         with transfer.unfinished(target, keep=bool(sha256)) as partial:
             self._under_way[target] = partial
-            sha256 = self._client.download(url, partial, sha256, size, credentials)
+            sha256 = self._client.download(url, partial, sha256, size, **of_url)
             with self._lock:
                 self.fetched_files += 1
                 self.fetched_bytes += partial.stat().st_size

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 # Seconds by which clocks of machines that share a mirror may differ.
 SKEW = 86400
 
 
 def now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return _told(datetime.now(timezone.utc))
+
+
+def days_after(moment: str, days: int) -> str:
+    """The moment so many days later."""
+    return _told(datetime.fromisoformat(moment.replace("Z", "+00:00")) + timedelta(days=days))
+
+
+def _told(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def age(moment: str) -> float:

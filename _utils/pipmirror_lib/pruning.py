@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from pipmirror_lib import plan, prune
 from pipmirror_lib.mirror import PlatformDirectory, Record
+from pipmirror_lib.moments import days_after
 from pipmirror_lib.prune import Outlook
 from pipmirror_lib.publish import publish
 from pipmirror_lib.settings import Mirror, Platform
@@ -49,6 +50,14 @@ class Pruning:
             return Outlook(held=prune.UNVERIFIED)
         state = plan.read_json(self.directory.state_path)
         return plan.removable(self.mirror, self.platform, self.directory, state, planned, force=force)
+
+    def until(self, planned: PlatformPlan) -> dict[str, str]:
+        """From when on each orphan may go; '' where no day counts before the next sync or prune has noted it."""
+        state = plan.read_json(self.directory.state_path)
+        known = {} if self.mirror.trial or prune.asleep(state) else state.get("unneeded") or {}
+        counting = prune.since([name for name in planned.orphans if name in known], known)
+        ends = {when: days_after(when, self.mirror.keep_days) for when in set(counting.values())}
+        return {name: ends[counting[name]] if name in counting else "" for name in planned.orphans}
 
     def about(self, going: Mapping[str, str]) -> dict[str, Record]:
         """What is to be told of wheels that go."""

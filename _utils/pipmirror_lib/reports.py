@@ -55,7 +55,8 @@ def plans(mirror: Mirror, name: str | None, *, resolve: bool = False, upgrade: b
     found = {}
     for platform in mirror.selected(name):
         directory = PlatformDirectory.of(mirror, platform.name)
-        found[platform.name] = _plan(plan.make(mirror, platform, directory))
+        made = plan.make(mirror, platform, directory)
+        found[platform.name] = {**_plan(made), **_keeping(mirror, platform, directory, made)}
     if resolve or upgrade:
         with _index(mirror) as index:
             for platform in mirror.selected(name):
@@ -76,6 +77,17 @@ def _plan(made: PlatformPlan) -> Report:
         "warnings": list(made.warnings),
         "due": list(made.due),
     }
+
+
+def _keeping(mirror: Mirror, platform: Platform, directory: PlatformDirectory, made: PlatformPlan) -> Report:
+    """From when on the orphans may go, and the guard that holds them all the same."""
+    remembered = plan.read_json(directory.state_path).get("unneeded")
+    if not (made.orphans or remembered):
+        return {"keep_until": {}, "held": ""}
+    from pipmirror_lib.pruning import Pruning
+
+    pruning = Pruning(mirror, platform, directory)
+    return {"keep_until": pruning.until(made), "held": pruning.outlook(made).held}
 
 
 @contextmanager
@@ -177,6 +189,7 @@ def _status(mirror: Mirror, platform: Platform) -> Report:
     state = plan.read_json(directory.state_path)
     profile = directory.profile()
     sizes = {filename: record["size"] for filename, record in wheels.items()}
+    keeping = _keeping(mirror, platform, directory, made)
     return {
         "satisfied": made.satisfied,
         "missing": dict(made.missing),
@@ -186,6 +199,8 @@ def _status(mirror: Mirror, platform: Platform) -> Report:
         "built_here": sum(1 for record in wheels.values() if record["origin"] == "built"),
         "orphans": len(made.orphans),
         "orphan_bytes": sum(sizes.get(name) or _size(directory.public / name) for name in made.orphans),
+        "orphans_until": min(filter(None, keeping["keep_until"].values()), default=""),
+        "held": keeping["held"],
         "yanked": {
             name: record["yanked"] for name, record in sorted(wheels.items()) if record.get("yanked") is not None
         },

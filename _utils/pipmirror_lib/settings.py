@@ -25,6 +25,7 @@ _PLATFORM_KEYS = (
     *("verify_command", "packages", "sets", "exclude"),
 )
 _COMPONENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+@~-]*")
+_OF_A_PLATFORM = "belongs to a platform; put it below an item of platforms"
 IMAGE_SOURCES = ("auto", "local", "registry", "debootstrap")
 
 
@@ -114,7 +115,7 @@ def _merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _mirror(name: str, read: Fields) -> Mirror:
-    read.refuse_unknown(_MIRROR_KEYS)
+    read.refuse_unknown(_MIRROR_KEYS, dict.fromkeys(set(_PLATFORM_KEYS) - set(_MIRROR_KEYS), _OF_A_PLATFORM))
     if not _declares(read):
         read.fault("packages", "missing; list what to mirror, e.g. - ansible")
     if not _COMPONENT.fullmatch(name):

@@ -26,7 +26,11 @@ class Transfer:
     that broke, what came stays; after a fault of the file itself, or of our disk, nothing does.
     """
 
-    def __init__(self, url: str, target: Path, sha256: str, size: int | None, most: int) -> None:
+    def __init__(
+        self, url: str, target: Path, sha256: str, size: int | None, most: int, promise: str = "its page"
+    ) -> None:
+        """`promise` names who says the sha256 and the size."""
+        self._promise = promise
         self._url, self._target, self._sha256, self._size, self._most = url, target, sha256, size, most
         self.received = 0
         self._digest = hashlib.sha256()
@@ -92,7 +96,7 @@ class Transfer:
             said = f"{self._most >> 20} MB" if self._size is None else f"the {self._size} bytes that its page says"
             return f"{self._url} is longer than {said}"
         if self._sha256 not in ("", self.digest):
-            said = f"its page says {self._sha256[:12]}…; nothing was kept"
+            said = f"{self._promise} says {self._sha256[:12]}…; nothing was kept"
             return f"{self._url} has sha256 {self.digest[:12]}…, {said}"
         if self._size not in (None, self.received):
             return f"{self._url} ended after {self.received} of {self._size} bytes"

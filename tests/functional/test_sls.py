@@ -171,6 +171,16 @@ class TestColdMinion:
         assert answer.code == 0
         assert not cold.public().exists()
 
+    def test_what_may_go_is_no_state_before_there_is_one(self, cold: Site) -> None:
+        testing = cold.minion.call("state.apply", "pipmirror.pruned", "test=True")
+        assert testing.code == 0
+        assert "pipmirror-pruned" not in testing.states
+        answer = cold.good(cold.minion.call("state.apply", "pipmirror.pruned"))
+        numbers = {name: state["__run_num__"] for name, state in answer.states.items()}
+        assert numbers["pipmirror-published"] < numbers["pipmirror-pruned"]
+        warm = cold.minion.call("state.apply", "pipmirror.pruned", "test=True")
+        assert warm.states["pipmirror-pruned"]["result"] is True
+
     def test_from_nothing_in_one_run(self, cold: Site) -> None:
         answer = cold.good(cold.apply())
         assert "modules.pipmirror" in answer.states["pipmirror-modules"]["changes"]["modules"]

@@ -456,6 +456,15 @@ def test_auto_makes_nothing_where_the_registry_says_no(fake: FakeEngine, tmp_pat
     assert not debootstrap.exists()
 
 
+def test_a_name_that_nobody_knows_may_be_a_slip(fake: FakeEngine, tmp_path: Path, debootstrap: Path) -> None:
+    fake.pull_error = "dial tcp: no such host"
+    (debootstrap.parent / "bin" / "debootstrap").write_text("#!/bin/sh\necho 'E: No such script: bokworm'; exit 1\n")
+    with pytest.raises(
+        ImageError, match=r"debootstrap bokworm failed \(E: No such script.*no registry was in reach \(.*"
+    ):
+        ensure(fake, tmp_path, "auto", "debian:bokworm")
+
+
 def test_auto_cannot_make_just_any_image(fake: FakeEngine, tmp_path: Path, debootstrap: Path) -> None:
     fake.pull_error = "dial tcp: no such host"
     with pytest.raises(ImageError, match=r"python:3 is not on this machine, and no registry .*docker load"):

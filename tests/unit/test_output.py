@@ -83,6 +83,8 @@ def test_status(synced: Mirror) -> None:
     answer[PLATFORM].update(
         orphans=2,
         orphan_bytes=2_500_000,
+        orphans_until="2026-12-22T10:00:00Z",
+        held="for a reason",
         yanked={DEP: "broken", DEMO: ""},
         withdrawn=[OLD],
         image_source="registry",
@@ -92,7 +94,8 @@ def test_status(synced: Mirror) -> None:
     for line in (
         "bookworm: satisfied",
         f"  wheels     2, {shown.size(answer[PLATFORM]['bytes'])}; 0 of them built here",
-        "  orphans    2, 2.5 MB",
+        "  orphans    2, 2.5 MB; may go from 2026-12-22",
+        "  pruning is held: for a reason",
         "  target     Python 3.11.2, pip 26.3",
         "  verified   packages: 2 wheels installed without network, but dep did not start",
         f"  yanked upstream:\n    {DEP}: broken\n    {DEMO}: no reason given",
@@ -337,7 +340,7 @@ def test_strangers_words_do_not_steer_the_terminal(synced: Mirror) -> None:
     )
     text = see("plan", answer)
     assert "    demo: [2Jevilforged" in text
-    assert "    ab" in text
+    assert "    ab (its days begin with the next sync)" in text
     assert not set(text) & set("\x1b\x07\r\u202e")
     page = shown.Page({}, 0)
     page.table([["1\x1b[2J B", "\x1b]0;t\x07x"]])

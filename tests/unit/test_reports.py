@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
 from pipmirror_lib import plan, reports, sync
 from pipmirror_lib.errors import SettingsError
-from pipmirror_lib.settings import Mirror
+from pipmirror_lib.moments import days_after, now
+from pipmirror_lib.settings import Mirror, RequirementSet
 
 from tests.support.dists import make_wheel
 from tests.support.localindex import LocalIndex
@@ -116,6 +119,26 @@ def test_orphans_are_counted(synced: Mirror, tmp_path: Path) -> None:
     directory.record(manifest, [orphan.name])
     status = reports.status(synced, None)[PLATFORM]
     assert (status["orphans"], status["orphan_bytes"]) == (1, orphan.stat().st_size)
+    assert (status["orphans_until"], status["held"]) == ("", "")
+
+
+def test_until_when_an_orphan_stays_and_what_holds_it_then(synced: Mirror) -> None:
+    directory = directory_of(synced)
+    old, older = (make_wheel(directory.public, "old", version).name for version in ("2.0", "1.0"))
+    directory.record(directory.manifest(), [old, older])
+    since = days_after(now(), -31)
+    plan.remember(directory, unneeded={older: since}, synced=now())
+    told = reports.plans(synced, None)[PLATFORM]
+    assert told["keep_until"] == {older: days_after(since, 30), old: ""}
+    assert told["held"] == ""
+    assert reports.status(synced, None)[PLATFORM]["orphans_until"] == days_after(since, 30)
+    undeclared = replace(synced, platforms=(replace(synced.platforms[0], sets=()),))
+    held = reports.status(undeclared, None)[PLATFORM]["held"]
+    assert held.startswith("no requirement is declared for the platform")
+    missing = replace(
+        synced, platforms=(replace(synced.platforms[0], sets=(RequirementSet("s", (Requirement("no"),)),)),)
+    )
+    assert reports.plans(missing, None)[PLATFORM]["held"].startswith("not every set is satisfied")
 
 
 def test_drift_is_told(synced: Mirror) -> None:

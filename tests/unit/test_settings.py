@@ -308,6 +308,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"files": {"file_mode": 999}}, "must be permission bits"),
     ({"pakages": ["x"]}, "pipmirror:pakages: unknown key; did you mean 'packages'"),
     ({"zzzzzz": 1}, "pipmirror:zzzzzz: unknown key; remove it"),
+    ({"exclude": ["x"]}, "pipmirror:exclude: belongs to a platform; put it below an item of platforms"),
     ({"prune": "yes"}, "pipmirror:prune: must be true or false"),
     ({"keep_days": -1}, "pipmirror:keep_days: must be a whole number from 0 to 36500"),
     ({"keep_days": "30d"}, "pipmirror:keep_days: must be a whole number from 0 to 36500"),
