@@ -110,6 +110,17 @@ class Engine:
     def close(self) -> None:
         self._api.close()
 
+    @property
+    def architecture(self) -> str:
+        """The engine's own."""
+        with translated("ask the engine for its version"):
+            return str(self._api.version()["Arch"])
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is reached by a socket of this machine."""
+        return str(self._api.base_url) == "http+docker://localhost"
+
     def image(self, reference: str) -> ImageInfo | None:
         """The image of that name or id, or None."""
         with translated(f"image {reference}"):
@@ -164,12 +175,17 @@ class Engine:
             raise ImageError(f"import {repository}:{tag}: the engine reports success, yet has no such image")
         return info.id
 
+    def tag(self, image: str, repository: str, tag: str) -> None:
+        """Give an image a name, which another one may lose by that."""
+        with translated(f"tag {image} as {repository}:{tag}"):
+            self._api.tag(image, repository, tag, force=True)
+
     def remove_image(self, reference: str) -> bool:
         """Remove an image; False where it was gone already, EngineError where a container uses it."""
         with translated(f"remove image {reference}"):
             try:
                 self._api.remove_image(reference)
-            except docker_errors().ImageNotFound:
+            except docker_errors().NotFound:  # Podman words it otherwise than Docker does
                 return False
         return True
 

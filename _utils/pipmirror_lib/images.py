@@ -16,7 +16,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, cast
 
-from pipmirror_lib import children, settings
+from pipmirror_lib import children, emulation, settings
 from pipmirror_lib.engine import LABEL, Engine, ImageInfo, oci_platform
 from pipmirror_lib.errors import EngineError, ImageError
 from pipmirror_lib.logs import harmless
@@ -25,6 +25,8 @@ from pipmirror_lib.mirror import discard
 Progress = Callable[[str], None]
 
 SUITE_LABEL = f"{LABEL}.suite"
+# Where base images of another architecture than the engine's own have their names.
+FOREIGN = "pipmirror-base"
 DEBOOTSTRAPPED_LABEL = f"{LABEL}.debootstrapped"
 _SUITE = re.compile(r"[a-z][a-z0-9.-]*")
 _NUMBERED = {
@@ -74,10 +76,10 @@ def ensure(
     A registry is asked every time, the others when the image is missing. `refresh` makes a debootstrapped
     image anew where the setting is `debootstrap`; with `auto`, what the engine holds is never replaced.
     """
+    emulation.check(engine, platform.architecture)
     local = present(engine, platform)
     if platform.image_source == "registry":
-        progress(f"pulling {platform.image}")
-        return BaseImage(engine.pull(platform.image, platform.architecture).id, "registry")
+        return _pulled(engine, platform, progress)
     if platform.image_source == "debootstrap":
         if local and not refresh:
             return local
@@ -94,8 +96,9 @@ def ensure(
 
 def present(engine: Engine, platform: settings.Platform) -> BaseImage | None:
     """The base image that the engine holds already, if it is of the right architecture and origin."""
-    info = engine.image(platform.image)
-    if info is None or not _fits(info, platform.architecture):
+    found = (engine.image(name) for name in dict.fromkeys((platform.image, _held_as(engine, platform))))
+    info = next((info for info in found if info and _fits(info, platform.architecture)), None)
+    if info is None:
         return None
     source = "debootstrap" if DEBOOTSTRAPPED_LABEL in info.labels else "local"
     # Whoever insists on debootstrap does not mean an image of the same name from elsewhere.
@@ -126,10 +129,34 @@ def _fits(info: ImageInfo, architecture: str) -> bool:
     return not wanted or info.architecture == wanted or info.architecture.startswith(wanted + "/")
 
 
-def _pulled_or_made(engine: Engine, platform: settings.Platform, workdir: Path, progress: Progress) -> BaseImage:
+def _held_as(engine: Engine, platform: settings.Platform) -> str:
+    """The name under which the engine holds it: one name is one image, and the usual one is the machine's own."""
+    if not emulation.is_foreign(engine, platform.architecture):
+        return platform.image
+    tag = re.sub(r"[^a-z0-9_.-]+", "-", f"{platform.image}-{oci_platform(platform.architecture)}".lower())
+    return f"{FOREIGN}:{tag[-128:].lstrip('.-')}"
+
+
+def _pulled(engine: Engine, platform: settings.Platform, progress: Progress) -> BaseImage:
     progress(f"pulling {platform.image}")
+    before, held_as = engine.image(platform.image), _held_as(engine, platform)
+    pulled = engine.pull(platform.image, platform.architecture)
+    if held_as != platform.image:
+        engine.tag(pulled.id, *held_as.split(":"))
+        if before and before.id != pulled.id and "@" not in platform.image:
+            engine.tag(before.id, *_name_and_tag(platform.image))
+    return BaseImage(pulled.id, "registry")
+
+
+def _name_and_tag(image: str) -> tuple[str, str]:
+    path, slash, last = image.rpartition("/")
+    name, _, tag = last.partition(":")
+    return f"{path}{slash}{name}", tag or "latest"
+
+
+def _pulled_or_made(engine: Engine, platform: settings.Platform, workdir: Path, progress: Progress) -> BaseImage:
     try:
-        return BaseImage(engine.pull(platform.image, platform.architecture).id, "registry")
+        return _pulled(engine, platform, progress)
     except EngineError as error:
         if not out_of_reach(str(error)):
             raise
@@ -200,13 +227,13 @@ def _bootstrap(
 def _import(engine: Engine, platform: settings.Platform, suite: str, root: Path) -> str:
     command = ["tar", "--numeric-owner", "--one-file-system", "-C", str(root)]
     command += [*(f"--exclude={pattern}" for pattern in _LEFT_OUT), "-cf", "-", "."]
-    repository, _, tag = platform.image.partition(":")
+    repository, tag = _name_and_tag(_held_as(engine, platform))
     made = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as archive:
         image = engine.import_tar(
             cast(IO[bytes], archive.stdout),
             repository,
-            tag or "latest",
+            tag,
             labels={SUITE_LABEL: suite, DEBOOTSTRAPPED_LABEL: made},
             changes=['CMD ["bash"]'],
             platform=platform.architecture,

@@ -104,8 +104,9 @@ class Running:
         """Keep the file system as an image; its id."""
         with translated(f"commit {repository}:{tag}"):
             # Whoever starts the image by hand wants a shell, not our command once more.
-            changes, conf = ['CMD ["/bin/sh"]'], {"Labels": dict(labels)}
-            row = self._api.commit(self._name, repository, tag, changes=changes, conf=conf)
+            changes = ['CMD ["/bin/sh"]', *(f"LABEL {key}={value}" for key, value in labels.items())]
+            # The labels once more: Podman reads the changes only, as they stand, quotes and all.
+            row = self._api.commit(self._name, repository, tag, changes=changes, conf={"Labels": dict(labels)})
         return str(row["Id"])
 
     def _state(self) -> Mapping[str, Any]:

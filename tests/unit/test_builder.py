@@ -26,6 +26,7 @@ from packaging.utils import canonicalize_name
 from pipmirror_lib import (
     builder,
     builds,
+    emulation,
     engine,
     engine_faults,
     images,
@@ -101,6 +102,9 @@ def test_recipe_changes_with_each_part(change: dict[str, str]) -> None:
 class FakeEngine:
     """Images by id or name; `commands` says how each command ends."""
 
+    architecture = "amd64"
+    is_local = True
+
     def __init__(self) -> None:
         self.images: dict[str, ImageInfo] = {}
         self.ran: list[RunSpec] = []
@@ -131,7 +135,14 @@ class FakeEngine:
         self.pulled.append(reference)
         if self.pull_error:
             raise ImageError(f"pull {reference}: {self.pull_error}")
-        return self.add(f"pulled{len(self.pulled)}", name=reference)
+        info = self.add(f"pulled{len(self.pulled)}", name=reference)
+        if platform:
+            info = dataclasses.replace(info, architecture=engine.oci_platform(platform).removeprefix("linux/"))
+            self.images[info.id] = self.images[reference] = info
+        return info
+
+    def tag(self, image: str, repository: str, tag: str) -> None:
+        self.images[f"{repository}:{tag}"] = self.images[image]
 
     def import_tar(self, source: Any, repository: str, tag: str, *, labels: dict[str, str], **_: Any) -> str:
         source.read()
@@ -414,6 +425,48 @@ def test_an_image_of_another_architecture_is_not_there(fake: FakeEngine) -> None
     for architecture, there in (("amd64", True), ("x86_64", True), ("linux/amd64", True), ("arm64", False)):
         platform = dataclasses.replace(PLATFORM, architecture=architecture)
         assert bool(images.present(fake, platform)) is there, architecture  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A kernel that knows no emulator yet."""
+    monkeypatch.setattr(emulation, "BINFMT", tmp_path / "binfmt")
+    (tmp_path / "binfmt").mkdir()
+    return tmp_path / "binfmt"
+
+
+def test_an_architecture_that_cannot_be_run_says_what_to_install(
+    fake: FakeEngine, tmp_path: Path, kernel: Path
+) -> None:
+    """Before anything is fetched."""
+    arm = dataclasses.replace(PLATFORM, architecture="arm64")
+    said = r"architecture arm64 is not this machine's \(amd64\).*install qemu-user-static and binfmt-support"
+    with pytest.raises(ImageError, match=rf"{said} and mount binfmt_misc on "):
+        images.ensure(fake, arm, tmp_path, ignore)  # type: ignore[arg-type]
+    (kernel / "status").write_text("enabled\n")
+    for entry in ("disabled\nflags: F\n", "enabled\nflags: P\n"):
+        (kernel / "qemu-aarch64").write_text(entry)
+        with pytest.raises(ImageError, match=f"{said}$"):
+            images.ensure(fake, arm, tmp_path, ignore)  # type: ignore[arg-type]
+    assert not fake.pulled
+    fake.is_local = False  # its kernel is not ours to look at
+    images.ensure(fake, arm, tmp_path, ignore)  # type: ignore[arg-type]
+    fake.is_local = True
+    (kernel / "qemu-aarch64").write_text("enabled\ninterpreter /usr/bin/qemu\nflags: POF\n")
+    emulation.check(fake, "aarch64")  # type: ignore[arg-type]
+    for native in ("", "amd64", "x86_64", "386"):
+        emulation.check(fake, native)  # type: ignore[arg-type]
+
+
+def test_one_name_for_two_architectures(fake: FakeEngine, tmp_path: Path, kernel: Path) -> None:
+    """Neither takes the other's name away."""
+    (kernel / "qemu-aarch64").write_text("enabled\nflags: F\n")
+    arm = dataclasses.replace(PLATFORM, architecture="arm64")
+    pulled = images.ensure(fake, arm, tmp_path, ignore)  # type: ignore[arg-type]
+    assert images.present(fake, arm) == images.BaseImage(pulled.id, "local")  # type: ignore[arg-type]
+    assert images.present(fake, PLATFORM) == images.BaseImage("sha256:base", "local")  # type: ignore[arg-type]
+    assert images.ensure(fake, arm, tmp_path, ignore).id == pulled.id  # type: ignore[arg-type]
+    assert len(fake.pulled) == 1
 
 
 DEBOOTSTRAP = """#!/bin/sh

@@ -129,6 +129,9 @@ def run_hook(name: str, request: Dict[str, Any], source: str, arguments: List[An
     print("pipmirror: %s of %s" % (name, request["backend"]), flush=True)
     command = [python, os.path.abspath(__file__), json.dumps(call)]
     code = subprocess.call(command, cwd=source, env=environment, stdin=subprocess.DEVNULL)
+    if code == -9:
+        # Not every engine tells us that it was the kernel, for want of memory.
+        sys.stderr.write("Error: the build was killed, perhaps because it ran out of memory\n")
     if code:
         # A signal is a negative number here, and 128 and its number to a shell.
         sys.exit(code if 0 < code < MORE_REQUIREMENTS else 1)
