@@ -51,6 +51,7 @@ class Completion:
             shop.again,
             shop.profile.applies,
             self.upgrade,
+            shop.each,
         )
         found.settle(r for wanted in self.platform.sets for r in references.direct(wanted.requirements))
         return found

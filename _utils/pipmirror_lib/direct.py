@@ -5,20 +5,23 @@ A reference is satisfied while its text and its wheel are unchanged; only an upg
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from packaging.markers import Marker
 
 from pipmirror_lib import references
 from pipmirror_lib.candidates import Candidate
-from pipmirror_lib.errors import BuildError, PackageIndexError, WheelError
+from pipmirror_lib.errors import BuildError, PackageIndexError, PipmirrorError, WheelError
 from pipmirror_lib.local import LocalSource
 from pipmirror_lib.mirror import Record
 from pipmirror_lib.references import DirectReference
 from pipmirror_lib.sources import FetchedReference, Sources
 from pipmirror_lib.wheels import Metadata, parse_name
 from pipmirror_lib.workshop import Built
+
+# What lies there already, what was just made, or why there is neither.
+Outcome = Candidate | Built | PipmirrorError
 
 
 @dataclass
@@ -32,6 +35,8 @@ class DirectReferences:
     again: Callable[[DirectReference, Record], Built | None]
     applies: Callable[[Marker | None], bool]
     upgrade: bool
+    # Like `map`; one that works at several at once must give the answers in order all the same.
+    each: Callable[[Callable[[DirectReference], Outcome], Iterable[DirectReference]], Iterable[Outcome]] = map
     candidates: dict[str, Candidate] = field(default_factory=dict)
     fresh: dict[Candidate, Built] = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)
@@ -39,32 +44,44 @@ class DirectReferences:
     def settle(self, wanted: Iterable[DirectReference]) -> None:
         """Have a wheel of every reference; one that fails is told, and does not keep the others back."""
         known = references.known(self.wheels, self.present.files)
-        for reference in wanted:
-            done = reference.key in self.candidates or str(reference) in self.faults
-            if done or not self.applies(reference.marker):
-                continue
-            before = known.get(reference.key)
+        pending = {str(reference): reference for reference in wanted if self.applies(reference.marker)}
+        while pending := {text: one for text, one in pending.items() if not self._is_settled(one)}:
+            # Of those that are spelled differently and mean the same, a later one serves where an earlier one fails.
+            self._settle({one.key: one for one in reversed(pending.values())}, known)
+
+    def _is_settled(self, reference: DirectReference) -> bool:
+        return reference.key in self.candidates or str(reference) in self.faults
+
+    def _settle(self, wanted: Mapping[str, DirectReference], known: Mapping[str, Candidate]) -> None:
+        def outcome(reference: DirectReference) -> Outcome:
             try:
-                self.candidates[reference.key] = self._current(reference, before)
+                return self._current(reference, known.get(reference.key))
+            except (BuildError, PackageIndexError, WheelError) as error:
+                return error
+
+        batch = list(wanted.values())[::-1]
+        for reference, found in zip(batch, self.each(outcome, batch), strict=True):
+            try:
+                self.candidates[reference.key] = self._entered(reference, found)
             except (BuildError, PackageIndexError, WheelError) as error:
                 self.faults[str(reference)] = str(error)
-                if before:  # what lies there still serves
+                if before := known.get(reference.key):  # what lies there still serves
                     self.candidates[reference.key] = before
 
     @property
     def metadata(self) -> dict[Candidate, Metadata]:
         return {candidate: built.metadata for candidate, built in self.fresh.items()}
 
-    def _current(self, reference: DirectReference, known: Candidate | None) -> Candidate:
+    def _current(self, reference: DirectReference, known: Candidate | None) -> Candidate | Built:
         if known and (reference.is_fixed or not self.upgrade):
             return known
         newest = self.sources.newest(reference)
         if same := self._lying_there(reference, newest):
             return same
         if made := self.again(reference, newest):
-            return self._entered(reference, made)
+            return made
         fetched = self.sources.fetch(reference)
-        return self._lying_there(reference, fetched.origin) or self._made(reference, fetched)
+        return self._lying_there(reference, fetched.origin) or self.make(reference, fetched)
 
     def _lying_there(self, reference: DirectReference, origin: Record) -> Candidate | None:
         """A wheel of the very same sources, perhaps by another name of theirs: nothing is built twice."""
@@ -75,13 +92,17 @@ class DirectReferences:
                         return candidate
         return None
 
-    def _made(self, reference: DirectReference, fetched: FetchedReference) -> Candidate:
-        for candidate, built in self.fresh.items():
-            if built.record["source"] == fetched.origin:
-                return candidate
-        return self._entered(reference, self.make(reference, fetched))
+    def _entered(self, reference: DirectReference, found: Outcome) -> Candidate:
+        if isinstance(found, Candidate):
+            return found
+        if isinstance(found, PipmirrorError):
+            raise found
+        same = (
+            candidate for candidate, built in self.fresh.items() if built.record["source"] == found.record["source"]
+        )
+        return next(same, None) or self._new(reference, found)
 
-    def _entered(self, reference: DirectReference, built: Built) -> Candidate:
+    def _new(self, reference: DirectReference, built: Built) -> Candidate:
         name = parse_name(built.path.name)
         candidate = Candidate(
             project=name.project,

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +24,7 @@ from pipmirror_lib.wheels import sha256_of
 # Raised whenever the same build would give another wheel: other variables, another way to call the backend.
 FORMAT = 2
 _CONTENT = ("sha256", "commit", "subdirectory")
+_keeping = threading.Lock()
 
 
 class KeptBuilds:
@@ -52,7 +54,13 @@ class KeptBuilds:
             return None  # it is only an economy
 
     def keep(self, wheel: Path, record: Record, network: bool) -> None:
-        place = self._place(record["source"], network)
+        """Where two builds have come from the same sources at once, one is kept, and stays for whoever has found it."""
+        with _keeping:
+            if not self.find(record["source"], network):
+                self._write(self._place(record["source"], network), wheel, record)
+
+    @staticmethod
+    def _write(place: Path, wheel: Path, record: Record) -> None:
         try:
             discard(place)
             place.mkdir(mode=0o700, parents=True)

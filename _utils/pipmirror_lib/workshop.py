@@ -6,6 +6,7 @@ The host fetches, hashes and checks; the container alone runs the project's code
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import stat
@@ -16,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import NormalizedName, canonicalize_name
@@ -53,6 +55,8 @@ from pipmirror_lib.world import Question
 
 # What a backend asks for on the way may ask for more in turn; a backend that never stops asking is stopped.
 ROUNDS = 4
+S = TypeVar("S")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,11 @@ class Workshop:
             finally:
                 self.ended.add(candidate.filename)
 
-        return dict(zip((c.filename for c in wanted), self._pool.map(outcome, wanted), strict=True))
+        return dict(zip((c.filename for c in wanted), self.each(outcome, wanted), strict=True))
+
+    def each(self, work: Callable[[S], T], items: Iterable[S]) -> Iterable[T]:
+        """Like `map`, but as much at once as there is room for."""
+        return self._pool.map(work, items)
 
     def begin(self, candidate: Candidate) -> None:
         """Build it soon, because somebody will probably ask for it."""
@@ -145,7 +153,10 @@ class Workshop:
 
     def referenced(self, reference: DirectReference, fetched: FetchedReference) -> Built:
         """The wheel that a direct reference becomes; BuildError where it cannot serve this platform."""
-        built = self._taken(reference, fetched) if reference.is_wheel else self._made(reference, fetched)
+        make = self._taken if reference.is_wheel else self._made
+        # Two references may lead to the same sources.
+        key = f"{reference.name or 'it'} from {json.dumps(fetched.origin, sort_keys=True)}"
+        built = self._chores.do(key, lambda: make(reference, fetched))
         if not self.profile.allows(built.metadata.requires_python):
             needs, have = built.metadata.requires_python, self.profile.python_version
             raise BuildError(f"{reference} needs Python {needs}, this is {have}")

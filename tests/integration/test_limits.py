@@ -9,16 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pipmirror_lib import builder, disk
+from pipmirror_lib import builder, disk, proof
 from pipmirror_lib.builder import BuilderImage
 from pipmirror_lib.containers import Containers
-from pipmirror_lib.engine import Engine
-from pipmirror_lib.errors import BuilderError, BuildError
+from pipmirror_lib.engine import LABEL, Engine
+from pipmirror_lib.errors import BuilderError, BuildError, VerifyError
 from pipmirror_lib.profile import TargetProfile
 from pipmirror_lib.settings import Container, Platform
 
 from tests.support.bench import Bench
-from tests.support.dists import make_sdist
+from tests.support.dists import make_sdist, make_wheel
 from tests.support.site import IMAGE, PRE_COMMAND
 
 pytestmark = pytest.mark.integration
@@ -173,3 +173,32 @@ def test_a_profile_within_limits(engine: Engine, tmp_path: Path) -> None:
     finally:
         engine.remove_image(made.id)
     assert not (tmp_path / "profile").exists()
+
+
+def test_an_install_within_limits(engine: Engine, image: BuilderImage, tmp_path: Path) -> None:
+    wheels = tmp_path / "wheels"
+    make_wheel(wheels, files={f"data{number}.bin": bytes(20 << 20) for number in range(3)})
+    limits = dataclasses.replace(LIMITS, disk=50 << 20)
+    with pytest.raises(
+        VerifyError, match=r"demo does not install .*: the install wrote more than 50 MiB \(container:disk"
+    ):
+        proof.verify(
+            Containers(engine, image, PLATFORM),
+            PLATFORM,
+            wheels=wheels,
+            requirements=["demo"],
+            limits=limits,
+            workdir=tmp_path / "work",
+        )
+    assert [path.name for path in (tmp_path / "work").iterdir()] == ["verify.log"]
+
+
+def test_a_command_that_hangs_leaves_no_image(engine: Engine, tmp_path: Path) -> None:
+    """Nor one that fails when it has done half of its work, nor an image without a name."""
+    for command in ("echo half > /half; sleep 100", "echo half > /half; exit 3"):
+        half = dataclasses.replace(PLATFORM, name=f"limits-{os.getpid()}", pre_command=command)
+        limits = Container(timeout=2)
+        with pytest.raises(BuilderError, match=r"did not end within 2 seconds \(container:timeout\)|exit code 3"):
+            builder.prepare(engine, half, limits, workdir=tmp_path, rebuild_after=0, progress=ignore)
+        assert engine.find({f"{LABEL}.platform": half.name}) == []
+        assert engine.remove_own() == []

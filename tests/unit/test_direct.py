@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -281,6 +282,43 @@ def test_nor_an_engine_that_is_gone(
     assert all(f"{text}: " in said for text in both)
     assert wheels(mirror) == {DEP}
     assert len(asked) == 2, "before the index is asked, and for the first build"
+
+
+ROOM = {"cpus": 0.01, "memory": "16m"}
+
+
+def test_several_are_made_at_once(
+    tmp_path: Path,
+    server: LocalIndex,
+    demo: Repository,
+    git: GitServer,
+    container: Container,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each build ends only when the other has begun."""
+    other = git.repository("other")
+    other.commit({**PYPROJECT, "other.py": ""})
+    barrier = threading.Barrier(2)
+
+    def together(quarters: Any, profile: Any, request: BuildRequest, *_: Any, **to: Any) -> Path:
+        barrier.wait(timeout=60)
+        (to["workdir"] / "out").mkdir()
+        return make_wheel(to["workdir"] / "out", request.project, "1.0")
+
+    monkeypatch.setattr(builds, "build", together)
+    mirror = declared(tmp_path, server, f"git+{demo.url}@main", f"git+{other.url}@main", container=ROOM)
+    good(mirror)
+    assert wheels(mirror) == {DEMO, "other-1.0-py3-none-any.whl"}
+
+
+def test_two_names_of_the_same_sources_are_one_build(
+    tmp_path: Path, server: LocalIndex, demo: Repository, container: Container
+) -> None:
+    texts = [f"git+{demo.url}@main", f"git+{demo.url}@v1"]
+    mirror = declared(tmp_path, server, *texts, container=ROOM)
+    good(mirror)
+    assert len(container.requests) == 1
+    assert record(mirror)["direct"] == sorted(texts)
 
 
 def test_a_failed_upgrade_keeps_what_lies_there(
