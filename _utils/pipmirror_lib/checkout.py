@@ -1,7 +1,8 @@
 """Source trees from git repositories. git is a program of the host; nothing of the repository runs here.
 
-No hooks, no filters, no configuration of the user's, no other protocol than declared; credentials are told to git
-through its environment, for the declared host alone. Time, bytes and files are bounded, whatever git does with them.
+No hooks, no filters, no configuration of the user's, no other protocol than declared. Credentials are told to git when
+it asks for those of the declared host, and stand neither on its command line nor in its environment. Time, bytes and
+files are bounded, whatever git does with them.
 """
 
 from __future__ import annotations
@@ -15,13 +16,16 @@ import subprocess
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import IO, cast
+from urllib.parse import quote, urlsplit
 
 from pipmirror_lib import children
+from pipmirror_lib.connections import CA_VARIABLES
+from pipmirror_lib.credentials import Pair, is_trusted, split
 from pipmirror_lib.errors import PackageIndexError
 from pipmirror_lib.logs import short
 from pipmirror_lib.mirror import discard
@@ -32,9 +36,7 @@ from pipmirror_lib.settings import Index
 # What a build would refuse to unpack as well.
 MEMBERS, LARGEST, DEEPEST = 200_000, 4 << 30, 200
 LOOK = 0.5  # seconds
-_HELPER = (
-    '!f() { test "$1" = get && printf "username=%s\\npassword=%s\\n" "$PIPMIRROR_USER" "$PIPMIRROR_PASSWORD"; }; f'
-)
+_HELPER = '!f() {{ test "$1" = get && cat "{path}"; }}; f'
 _PROXIES = ("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY")
 _PROTOCOLS = {"https": "https", "http": "http:https", "ssh": "ssh:https"}
 
@@ -116,15 +118,17 @@ class _Git:
         """What it prints; `inside` the tree, if there is one; `trusted` to use this machine's keys."""
         if shutil.which("git") is None:
             raise PackageIndexError(f"{self._reference}: the program git is missing on this machine; install it")
-        options = [word for option in self._options() for word in ("-c", option)]
         place = ["-C", str(self._tree)] if inside and self._tree else []
-        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors, ExitStack() as kept:
+            secrets = {origin: kept.enter_context(_readable(text)) for origin, text in self._secrets()}
+            options = [word for option in self._options(secrets) for word in ("-c", option)]
             git = subprocess.Popen(
                 children.dying(["git", *options, *place, *arguments]),
                 env=self._environment() if trusted else self._without_keys(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=errors,
+                pass_fds=[secret.fileno() for secret in secrets.values()],
                 start_new_session=True,  # so that its children can be stopped with it
             )
             try:
@@ -151,15 +155,29 @@ class _Git:
             if fault := _too_much(self._tree):
                 raise PackageIndexError(f"{self._reference}: {fault}; it cannot be built here")
 
-    def _options(self) -> Iterator[str]:
+    def _secrets(self) -> Iterator[tuple[str, str]]:
+        """What git is told when it asks for an origin's credentials, in its own words."""
+        parts = urlsplit(self._reference.address)
+        if self._reference.credentials:
+            yield f"{parts.scheme}://{parts.netloc}", _answer(self._reference.credentials)
+        proxy, pair = split(self._proxy)
+        if pair:
+            yield proxy.rstrip("/"), _answer(pair)
+
+    def _options(self, secrets: Mapping[str, IO[bytes]]) -> Iterator[str]:
         parts = urlsplit(self._reference.address)
         origin = f"{parts.scheme}://{parts.netloc}"
         yield from (f"core.hooksPath={os.devnull}", "core.fsmonitor=false", "gc.auto=0")
-        if self._reference.credentials:
+        for place, secret in secrets.items():
             # The helper has no secret in itself, and is asked for this origin only, also where the server sends us on.
-            yield f"credential.{origin}.helper={_HELPER}"
-        if parts.hostname in self._settings.trusted_hosts:
+            yield f"credential.{place}.helper={_HELPER.format(path=_path_of(secret))}"
+        if is_trusted(origin, self._settings.trusted_hosts):
             yield f"http.{origin}/.sslVerify=false"
+
+    @property
+    def _proxy(self) -> str:
+        proxy = self._settings.proxy
+        return proxy if "://" in proxy or not proxy else f"http://{proxy}"
 
     def _environment(self) -> dict[str, str]:
         scheme = urlsplit(self._reference.address).scheme
@@ -174,13 +192,16 @@ class _Git:
             "GIT_LFS_SKIP_SMUDGE": "1",
             "GIT_SSH_COMMAND": "ssh -oBatchMode=yes",
         }
-        if self._settings.proxy:
-            own.update(dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), self._settings.proxy))
-        bundles = (self._settings.ca_cert, *(os.environ.get(n, "") for n in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")))
+        if self._proxy:
+            # Its exceptions (no_proxy) are those from the environment's own; for the password git asks.
+            environment = {name: value for name, value in environment.items() if name not in _PROXIES}
+            place, pair = split(self._proxy)
+            url = place.replace("://", f"://{quote(pair[0], safe='')}@", 1) if pair else place
+            own.update(dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), url))
+        bundles = (self._settings.ca_cert, *(os.environ.get(name, "") for name in CA_VARIABLES))
         if bundle := next(filter(None, bundles), ""):
             own["GIT_SSL_CAINFO"] = bundle
-        secrets = zip(("PIPMIRROR_USER", "PIPMIRROR_PASSWORD"), self._reference.credentials or (), strict=False)
-        return {**environment, **own, **dict(secrets)}
+        return {**environment, **own}
 
     def _without_keys(self) -> dict[str, str]:
         environment = {**self._environment(), "HOME": os.devnull}
@@ -197,6 +218,30 @@ class _Git:
             hint = "its credentials are refused" if self._reference.credentials else "it wants credentials"
             return f"{bare(self._reference.address)} refuses us: {hint} (git+https://USER:PASSWORD@…)"
         return f"git: {short(said)}"
+
+
+def _answer(pair: Pair) -> str:
+    """Lines, in which a line's end would begin another word of ours."""
+    username, password = (text.partition("\n")[0] for text in pair)
+    return f"username={username}\npassword={password}\n"
+
+
+@contextmanager
+def _readable(text: str) -> Iterator[IO[bytes]]:
+    """A file for git's children alone: in memory where the system has that, and of no name there."""
+    if hasattr(os, "memfd_create"):
+        file: IO[bytes] = os.fdopen(os.memfd_create("pipmirror"), "w+b")
+    else:
+        file = cast("IO[bytes]", tempfile.NamedTemporaryFile())  # noqa: SIM115
+    with file:
+        file.write(text.encode())
+        file.flush()
+        yield file
+
+
+def _path_of(file: IO[bytes]) -> str:
+    """Where a child finds a file that it has inherited; it is opened anew, and read from its beginning."""
+    return f"/dev/fd/{file.fileno()}" if isinstance(file.name, int) else str(file.name)
 
 
 @contextmanager

@@ -328,6 +328,9 @@ def _index(read: Fields) -> Index:
     for key, text in (("url", url), *(("extra_urls", text) for text in extra)):
         if text and not _is_address(text):
             read.fault(key, "must be a URL that starts with http:// or https:// and names a host")
+    proxy = read.text("proxy")
+    if proxy and not _is_address(proxy if "://" in proxy else f"http://{proxy}"):
+        read.fault("proxy", "must be http://[USER:PASSWORD@]HOST:PORT, with %2F and the like for what is special there")
     if bool(read.values.get("username")) != bool(read.values.get("password")):
         read.fault("username", "username and password belong together; give both or none")
     ca_cert = read.text("ca_cert")
@@ -340,7 +343,7 @@ def _index(read: Fields) -> Index:
         password=read.text("password"),
         ca_cert=ca_cert,
         trusted_hosts=tuple(text for _, text in read.strings("trusted_hosts")),
-        proxy=read.text("proxy"),
+        proxy=proxy,
         retries=read.whole("retries", 4, least=0, most=100),
         timeout=read.whole("timeout", 30, most=86400),
     )

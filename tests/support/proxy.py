@@ -25,6 +25,8 @@ class Proxy:
         proxy = self
 
         class Handler(socketserver.StreamRequestHandler):
+            rbufsize = 0  # what follows the headers is read by others
+
             def handle(self) -> None:
                 with contextlib.suppress(OSError):
                     proxy._serve(self)

@@ -19,6 +19,7 @@ from pipmirror_lib.settings import Index
 
 from tests.support.gitserver import GitServer
 from tests.support.gitserver import Repository as Served
+from tests.support.proxy import Proxy
 
 SECRET = "hunter2"
 
@@ -111,11 +112,11 @@ def test_credentials_are_git_s_alone(
     demo: Served, server: GitServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.username, server.password = "me", SECRET
-    started: list[list[str]] = []
+    started: list[object] = []
 
     class Spying(subprocess.Popen[bytes]):
         def __init__(self, command: list[str], **how: Any) -> None:
-            started.append(command)
+            started.append((command, how.get("env")))
             super().__init__(command, **how)
 
     monkeypatch.setattr(subprocess, "Popen", Spying)
@@ -128,6 +129,31 @@ def test_credentials_are_git_s_alone(
     with tarfile.open(tmp_path / "demo.tar.gz") as tar:
         contents = [stream.read() for member in tar if member.isfile() and (stream := tar.extractfile(member))]
     assert not any(SECRET.encode() in content for content in contents)
+
+
+def test_a_proxy_s_password_is_told_to_the_proxy_alone(
+    demo: Served, server: GitServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The declared proxy is asked for every host, and git asks us for its password."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    server.username, server.password = "me", "another"
+    started: list[object] = []
+
+    class Spying(subprocess.Popen[bytes]):
+        def __init__(self, command: list[str], **how: Any) -> None:
+            started.append((command, how.get("env")))
+            super().__init__(command, **how)
+
+    with Proxy(username="them", password=SECRET) as proxy:
+        with monkeypatch.context() as patch:
+            patch.setattr(subprocess, "Popen", Spying)
+            url = demo.url.replace("//", "//me:another@")
+            fetched(url, tmp_path, proxy=proxy.url)
+        assert proxy.log
+        assert SECRET not in str(started)
+        assert "another" not in str(started)
+        with pytest.raises(PackageIndexError):
+            fetched(url, tmp_path, proxy=f"http://them:wrong@{proxy.address}")
 
 
 @pytest.mark.parametrize("user", ["", "me:wrong@", f"me:{SECRET}x@"])
