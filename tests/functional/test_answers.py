@@ -30,6 +30,8 @@ SHAPES: dict[str, Any] = {
                 "nothing_to_do": bool,
                 "missing": UNMET,
                 "orphans": [str],
+                "keep_until": UNMET,
+                "held": str,
                 "closure": [str],
                 "unrecorded": [str],
                 "vanished": [str],
@@ -49,6 +51,8 @@ SHAPES: dict[str, Any] = {
             "built_here": int,
             "orphans": int,
             "orphan_bytes": int,
+            "orphans_until": str,
+            "held": str,
             "yanked": UNMET,
             "withdrawn": [str],
             "last_sync": str,
@@ -104,6 +108,7 @@ SHAPES: dict[str, Any] = {
             "target": str,
             "highstate": str,
             "engine_sls": str,
+            "parallel": int,
             "platforms": {"*": {"image": str, "directory": str, "sets": {"*": [str]}}},
         }
     },
@@ -208,7 +213,7 @@ def test_what_people_see(synced: Site) -> None:
     assert show("pipmirror.plan").splitlines()[0] == (
         f"{PLATFORM}: satisfied by 2 wheels, but there is something to do"
     )
-    assert f"  orphans, which no set needs:\n    {OLD}\n" in show("pipmirror.plan")
+    assert f"  orphans, which no set needs:\n    {OLD} (its days begin with the next sync)\n" in show("pipmirror.plan")
     assert show("pipmirror.why", "beta") == (
         f"{PLATFORM}: beta is {BETA}\n  set packages:\n    alpha (declared) -> beta>=1\n"
     )
@@ -228,7 +233,7 @@ def test_whoever_asks_for_another_outputter_gets_it(synced: Site) -> None:
 
 def test_other_functions_are_shown_as_ever(minion: Minion) -> None:
     plain = minion.show("sys.list_functions", "pipmirror")
-    assert plain.startswith("local:\n    - pipmirror.faults\n")
+    assert plain.startswith("local:\n    - pipmirror.clean\n")
     assert minion.show("sys.list_functions", "pipmirror", out="pipmirror") == plain
 
 
