@@ -186,6 +186,8 @@ class Index:
 
     def _download(self, url: str, target: Path, sha256: str, size: int | None, **of_url: Any) -> Fetched:
         with transfer.unfinished(target, keep=bool(sha256)) as partial:
+            if partial is None:
+                return Fetched(target, sha256)
             self._under_way[target] = partial
             sha256 = self._client.download(url, partial, sha256, size, **of_url)
             with self._lock:

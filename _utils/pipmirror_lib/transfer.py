@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import requests
@@ -17,6 +18,10 @@ import requests
 from pipmirror_lib import linked
 from pipmirror_lib.answers import CHUNK, Answer
 from pipmirror_lib.errors import MirrorError, PackageIndexError, why
+
+# Seconds for which another run's download may stand still, and between two looks at it.
+PATIENCE = 10.0
+_TICK = 0.1
 
 
 class Transfer:
@@ -120,22 +125,39 @@ class Transfer:
 
 
 @contextmanager
-def unfinished(target: Path, *, keep: bool) -> Iterator[Path]:
+def unfinished(target: Path, *, keep: bool) -> Iterator[Path | None]:
     """Where to write until it is whole. With `keep` it is found there again, by whichever run comes first.
 
-    Another run that fetches the same file at this moment gets a place of its own.
+    None where another run was fetching the same file, and has brought it: states that run at once lack the same. One
+    that does not get on is waited for no longer, and there is a place of our own.
     """
     if keep:
         part = target.with_name(f"{target.name}.part")
-        with _held(part) as ours:
-            if ours:
-                yield part
+        for waited in _while_it_grows(part):
+            if waited and target.exists():
+                yield None
                 return
+            with _held(part) as ours:
+                if ours:
+                    yield None if waited and target.exists() else part
+                    return
     alone = linked.unfinished(target)
     try:
         yield alone
     finally:
         alone.unlink(missing_ok=True)
+
+
+def _while_it_grows(part: Path) -> Iterator[bool]:
+    """Now and then, and first at once (False), until nothing has come for a while."""
+    yield False
+    size, since = -1, time.monotonic()
+    while time.monotonic() - since < PATIENCE:
+        time.sleep(_TICK)
+        with suppress(OSError):  # it has got its own name
+            if (grown := part.stat().st_size) != size:
+                size, since = grown, time.monotonic()
+        yield True
 
 
 @contextmanager

@@ -61,7 +61,7 @@ class Meeting:
         self.met = False
 
     def __call__(self, path: str) -> None:
-        if path.startswith("/simple/"):
+        if path.startswith("/simple/p") and not self.met:
             with suppress(threading.BrokenBarrierError):
                 self._barrier.wait(timeout=60)
                 self.met = True
@@ -113,6 +113,22 @@ def test_states_run_beside_each_other(four: Site) -> None:
     assert published["changes"] == {}, "it has waited until each platform had written its own"
     again = four.good(four.apply())
     assert [name for name, state in again.states.items() if state["changes"] or "__parallel__" in state] == []
+
+
+def test_what_all_lack_comes_once(four: Site) -> None:
+    """Each state is a run of its own, and they begin at the same time."""
+    del four.settings["platforms"][2:]
+    names = [f"shared-{number}" for number in range(20)]
+    for name in names:
+        four.wheel(name, files={"big.bin": name.encode() * 20_000})
+    four.settings["packages"] = names
+    four.index.before = Meeting(2)
+    answer = four.good(four.apply())
+    assert all(answer.states[name]["__parallel__"] for name in ids(four))
+    fetched = [request.path for request in four.index.log if request.path.endswith(".whl")]
+    assert len(fetched) == len(set(fetched)) == len(names) + 2
+    for platform in NAMES[:2]:
+        four.check(platform)
 
 
 def test_never_more_at_once_than_parallel(four: Site) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import random
 import resource
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -149,7 +152,31 @@ def test_a_file_that_is_not_what_its_page_says_leaves_nothing(tmp_path: Path, se
     assert parts(tmp_path) == []
 
 
-def test_another_run_that_fetches_the_same_has_a_place_of_its_own(tmp_path: Path, server: LocalIndex) -> None:
+def test_what_another_run_brings_is_waited_for(tmp_path: Path, server: LocalIndex) -> None:
+    """Also by many: it comes once."""
+    came, go_on = threading.Event(), threading.Event()
+
+    def wait(path: str) -> None:
+        if path.endswith(NAME):
+            came.set()
+            go_on.wait(30)
+
+    server.before = wait
+    with ThreadPoolExecutor(3) as pool:
+        runs = [pool.submit(fetch, tmp_path, server)]
+        assert came.wait(30)
+        runs += [pool.submit(fetch, tmp_path, server) for _ in range(2)]
+        time.sleep(0.5)
+        go_on.set()
+        found = {run.result() for run in runs}
+    assert {one.sha256 for one in found} == {server.files[NAME].sha256}
+    assert asked(server) == [(200, "")]
+
+
+def test_one_that_does_not_get_on_is_waited_for_no_longer(
+    tmp_path: Path, server: LocalIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "PATIENCE", 0.2)
     break_off(tmp_path, server)
     (part,) = parts(tmp_path)
     with transfer.unfinished(part.with_suffix(""), keep=True) as ours:
