@@ -43,6 +43,8 @@ def translated(doing: str, kind: Callable[[str], EngineError] = EngineError) -> 
         yield
     except docker_errors().ImageNotFound as error:
         raise ImageError(f"{doing}: {first_line(error)}") from error
+    except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
+        raise kind(f"{doing}: the container engine has gone away ({first_line(error)}); {_START} again") from error
     except (docker_errors().DockerException, requests.RequestException) as error:
         raise kind(f"{doing}: {first_line(error)}") from error
 
