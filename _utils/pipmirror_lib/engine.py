@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from pipmirror_lib import processes
 from pipmirror_lib.engine_faults import docker_errors, json_lines, raise_reported, translated, unreachable
-from pipmirror_lib.errors import EngineError, ImageError
+from pipmirror_lib.errors import EngineError, ImageError, MirrorError
 from pipmirror_lib.running import Mount, Running, RunResult, RunSpec
 
 if TYPE_CHECKING:
@@ -316,7 +316,13 @@ def give_away(directory: Path, user: int | None = NOBODY, group: int | None = NO
     if user is None or group is None:
         return directory
     if os.name == "posix" and os.geteuid() == 0:
-        os.chown(directory, user, group)
+        try:
+            os.chown(directory, user, group)
+        except PermissionError as error:
+            raise MirrorError(
+                f"cannot give {directory} to the containers' user: its file system keeps no owners, or lets nobody "
+                "change them (FAT, exFAT, NFS with root_squash); choose another target"
+            ) from error
     else:
         directory.chmod(0o777)
     return directory

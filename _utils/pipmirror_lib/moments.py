@@ -9,27 +9,33 @@ SKEW = 86400
 
 
 def now() -> str:
-    return _told(datetime.now(timezone.utc))
-
-
-def days_after(moment: str, days: int) -> str:
-    """The moment so many days later."""
-    return _told(datetime.fromisoformat(moment.replace("Z", "+00:00")) + timedelta(days=days))
-
-
-def _told(moment: datetime) -> str:
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+    return _text(datetime.now(timezone.utc))
 
 
 def age(moment: str) -> float:
     """Seconds since a moment; for ever, where the text is none."""
     try:
-        then = datetime.fromisoformat(moment.replace("Z", "+00:00"))
-        return (datetime.now(timezone.utc) - then).total_seconds()
+        return (datetime.now(timezone.utc) - _read(moment)).total_seconds()
     except (ValueError, TypeError, AttributeError):  # TypeError: a moment without its time zone
         return float("inf")
+
+
+def later(moment: str, seconds: float) -> str:
+    """That moment so many seconds on; itself, where the text is none or there is no such moment."""
+    try:
+        return _text(_read(moment) + timedelta(seconds=seconds))
+    except (ValueError, TypeError, AttributeError, OverflowError):
+        return moment
 
 
 def older(moment: str, seconds: float) -> bool:
     """Whether it is that long ago; of a moment to come nobody knows, for the clock was or is wrong."""
     return not -SKEW <= age(moment) <= seconds
+
+
+def _text(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _read(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,9 @@ ENGINE_WORK = (ENGINE_NEEDED, REBUILD)
 LONG_WORK = (*ENGINE_WORK, UPGRADE, VERIFY)
 # What is remembered of a platform; whatever is of another kind is damage.
 _KINDS = {
-    **dict.fromkeys(("recipe", "prepared", "image", "base", "image_source", "verify_image", "looked", "synced"), str),
+    **dict.fromkeys(
+        ("recipe", "prepared", "image", "base", "image_source", "verify_image", "looked", "synced", "seen"), str
+    ),
     **dict.fromkeys(("unneeded", "verified"), dict),
 }
 NEVER_PROFILED = "the platform was never profiled; pipmirror.sync or pipmirror.prepare does it"
@@ -197,7 +199,7 @@ def _unneeded(
     remembered = said if isinstance(said, dict) else {}
     known = _digest(sorted(remembered)) if remembered else ""
     # Their names are read only where they are others than those of the last time.
-    if plan.orphans_digest != known or _since(state, remembered) != remembered:
+    if plan.orphans_digest != known or prune.since(remembered, unneeded(state)) != remembered:
         due.append(f"{UNNEEDED}: {count(len(plan.orphans), 'wheel')}")
     if mirror.prune and plan.orphans_digest:
         outlook = removable(mirror, platform, directory, state, plan)
@@ -231,7 +233,7 @@ def removable(
     if installed and proofs(state, proof_key(mirror, platform, directory, state, plan)):
         orphans -= installed
     return prune.outlook(
-        _since(state if plan.satisfied else {}, orphans),
+        prune.since(orphans, unneeded(state) if plan.satisfied else None),
         total=total,
         keep_days=mirror.keep_days,
         declared=any(wanted.requirements for wanted in platform.sets),
@@ -239,8 +241,12 @@ def removable(
     )
 
 
-def _since(state: Mapping[str, Any], orphans: Collection[str]) -> dict[str, str]:
-    return prune.since(orphans, state.get("unneeded"), asleep=prune.asleep(state))
+def unneeded(state: Mapping[str, Any]) -> Mapping[str, str]:
+    """Since when which wheels are not needed, as far as that was remembered."""
+    known = state.get("unneeded") or {}
+    return prune.by_this_clock(
+        {name: when for name, when in known.items() if isinstance(when, str)}, state.get("seen", "")
+    )
 
 
 def recipe_of(platform: Platform) -> str:
@@ -295,9 +301,9 @@ def read_json(path: Path) -> dict[str, Any]:
 def remember(directory: PlatformDirectory, **changes: Any) -> None:
     """Change what is known of the platform beside its wheels; the lock must be held."""
     state = read_json(directory.state_path)
-    if "unneeded" in state and prune.asleep(state):  # before a first sign of life hides that
-        state["unneeded"] = dict.fromkeys(state["unneeded"], now())
-    directory.save(directory.state_path, json.dumps({**state, **changes}))
+    if "unneeded" in state:  # before `seen` hides that the clock has jumped
+        state["unneeded"] = unneeded(state)
+    directory.save(directory.state_path, json.dumps({**state, "seen": now(), **changes}))
 
 
 # -- the verdict cache -------------------------------------------------------------------------------------

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from pipmirror_lib.explain import SHOWN, count
-from pipmirror_lib.moments import age, now
+from pipmirror_lib.moments import SKEW, age, later, now
 
 DAY = 86400  # seconds
 SLEEP = 366 * DAY
@@ -39,10 +38,10 @@ class Outlook:
     held: str = ""
 
 
-def since(orphans: Collection[str], remembered: object, *, asleep: bool = False) -> dict[str, str]:
-    """Since when each orphan is not needed: as remembered, else from now on; so for all after a long sleep."""
+def since(orphans: Collection[str], remembered: object) -> dict[str, str]:
+    """Since when each orphan is not needed: as remembered, else from now on."""
     moment = now()
-    known = remembered if isinstance(remembered, dict) and not asleep else {}
+    known = remembered if isinstance(remembered, dict) else {}
     # What is no moment of the past would let a wheel go at once, or never.
     said = {when for when in known.values() if isinstance(when, str)}
     sound = {when for when in said if 0 <= age(when) < float("inf")}
@@ -50,16 +49,16 @@ def since(orphans: Collection[str], remembered: object, *, asleep: bool = False)
     return {name: kept.get(name, moment) for name in orphans}
 
 
-def asleep(state: Mapping[str, Any]) -> bool:
-    """Whether all that is remembered is so long ago that nobody has looked, or the clock has jumped since.
+def by_this_clock(unneeded: Mapping[str, str], seen: str) -> Mapping[str, str]:
+    """The moments as they would be if the clock had always been the present one; it was last `seen` to be right then.
 
-    Days that nobody has seen do not count: else a wrong clock would take at once what should stay for `keep_days`.
+    Where more than a year lies between, or less than nothing, the clock has jumped, or nobody has looked: wheels stay
+    as old as they were. Else a wrong clock, or its correction, would take at once what should stay for `keep_days`.
     """
-    unneeded, verified = state.get("unneeded") or {}, state.get("verified") or {}
-    signs = [state.get("synced"), state.get("looked"), state.get("prepared"), verified.get("at"), *unneeded.values()]
-    ages = [age(sign) for sign in signs if sign]
-    known = [one for one in ages if one != float("inf")]
-    return bool(known) and min(known) > SLEEP
+    gap = age(seen)
+    if gap == float("inf") or -SKEW <= gap <= SLEEP:
+        return unneeded
+    return {name: later(moment, gap) for name, moment in unneeded.items()}
 
 
 def outlook(unneeded: Mapping[str, str], *, total: int, keep_days: int, declared: bool, force: bool = False) -> Outlook:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pipmirror_lib import plan, prune
 from pipmirror_lib.mirror import PlatformDirectory, Record
-from pipmirror_lib.moments import days_after
+from pipmirror_lib.moments import later
 from pipmirror_lib.prune import Outlook
 from pipmirror_lib.publish import publish
 from pipmirror_lib.settings import Mirror, Platform
@@ -32,7 +32,7 @@ class Pruning:
         # While a set is not satisfied, nobody can say what it will need: there are no orphans, and no day counts.
         state = plan.read_json(self.directory.state_path)
         known = state.get("unneeded")
-        since = prune.since(planned.orphans, known, asleep=prune.asleep(state))
+        since = prune.since(planned.orphans, plan.unneeded(state))
         if since == (known or {}):
             return {}
         if not test:
@@ -54,9 +54,9 @@ class Pruning:
     def until(self, planned: PlatformPlan) -> dict[str, str]:
         """From when on each orphan may go; '' where no day counts before the next sync or prune has noted it."""
         state = plan.read_json(self.directory.state_path)
-        known = {} if self.mirror.trial or prune.asleep(state) else state.get("unneeded") or {}
+        known = {} if self.mirror.trial else plan.unneeded(state)
         counting = prune.since([name for name in planned.orphans if name in known], known)
-        ends = {when: days_after(when, self.mirror.keep_days) for when in set(counting.values())}
+        ends = {when: later(when, self.mirror.keep_days * prune.DAY) for when in set(counting.values())}
         return {name: ends[counting[name]] if name in counting else "" for name in planned.orphans}
 
     def about(self, going: Mapping[str, str]) -> dict[str, Record]:

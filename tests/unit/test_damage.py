@@ -12,7 +12,7 @@ import pytest
 from pipmirror_lib import plan, prune, reports, sync, why
 from pipmirror_lib.errors import MirrorError
 from pipmirror_lib.mirror import PlatformDirectory
-from pipmirror_lib.moments import now
+from pipmirror_lib.moments import age, later, now
 from pipmirror_lib.records import journal
 from pipmirror_lib.settings import Mirror
 
@@ -221,7 +221,7 @@ def unneeded(directory: PlatformDirectory) -> dict[str, str]:
 
 
 def at(year: int) -> str:
-    return f"{year}-01-01T00:00:00Z"
+    return f"{year:04}-01-01T00:00:00Z"
 
 
 @pytest.fixture
@@ -231,8 +231,7 @@ def orphaned(mirror: Mirror) -> Mirror:
     make_wheel(directory.public, "extra", "1.0")
     sync.sync(mirror)
     state = plan.read_json(directory.state_path)
-    old = {name: at(2020) for name in ("prepared", "looked", "synced")}
-    state = {**state, **old, "unneeded": dict.fromkeys(state["unneeded"], at(2020))}
+    state = {**state, "seen": at(2020), "unneeded": dict.fromkeys(state["unneeded"], at(2020))}
     directory.save(directory.state_path, json.dumps(state))
     return mirror
 
@@ -260,26 +259,38 @@ def test_what_is_remembered_first_does_not_hide_the_years(orphaned: Mirror) -> N
 
 def test_days_that_were_seen_count(orphaned: Mirror) -> None:
     directory = directory_of(orphaned)
-    state = {**plan.read_json(directory.state_path), "synced": now()}
+    state = {**plan.read_json(directory.state_path), "seen": now()}
     directory.save(directory.state_path, json.dumps(state))
     assert sync.prune(orphaned)["result"]
     assert wheels(orphaned) == {DEMO, DEP}
 
 
 @pytest.mark.parametrize(
-    ("signs", "sleeping"),
-    [
-        ({}, False),
-        ({"synced": "no moment"}, False),
-        ({"synced": at(2020)}, True),
-        ({"synced": at(2020), "prepared": now()}, False),
-        ({"synced": at(2020), "looked": "2999-01-01T00:00:00Z"}, False),
-        ({"unneeded": {"x": at(2020)}, "verified": {"at": at(2019)}}, True),
-        ({"unneeded": {"x": at(2020)}, "verified": {"at": now()}}, False),
-    ],
+    ("days", "hours_since_seen", "age_after"),
+    [(10, 1, 10), (10, 300 * 24, 10), (10, 400 * 24, 10 - 400), (10, -1, 10), (10, -400 * 24, 10 + 400)],
 )
-def test_a_sign_of_life_within_a_year_is_enough(signs: dict[str, Any], sleeping: bool) -> None:
-    assert prune.asleep(signs) is sleeping
+def test_an_age_is_of_days_that_were_seen(days: int, hours_since_seen: int, age_after: int) -> None:
+    """A gap of more than a year is left out, and so is one that goes back."""
+    seen = later(now(), -3600 * hours_since_seen)
+    moved = prune.by_this_clock({"x": later(now(), -86400 * days)}, seen)["x"]
+    assert age(moved) / 86400 == pytest.approx(age_after, abs=0.01)
+
+
+@pytest.mark.parametrize("seen", ["", "no moment", at(1)])
+def test_where_no_moment_was_seen_moments_are_what_they_are(seen: str) -> None:
+    assert prune.by_this_clock({"x": "no moment"}, seen) == {"x": "no moment"}
+
+
+def test_a_clock_that_was_behind_and_is_set_right(orphaned: Mirror) -> None:
+    """As of a machine that starts in 1970, and asks for the time after a highstate."""
+    directory = directory_of(orphaned)
+    behind = {**plan.read_json(directory.state_path), "seen": at(1970)}
+    directory.save(
+        directory.state_path, json.dumps({**behind, "unneeded": dict.fromkeys(behind["unneeded"], at(1970))})
+    )
+    assert sync.prune(orphaned)["result"]
+    assert sync.sync(orphaned)["result"]
+    assert "extra-1.0-py3-none-any.whl" in wheels(orphaned)
 
 
 @pytest.mark.parametrize("key", ["prepared", "looked"])

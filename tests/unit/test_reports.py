@@ -12,7 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 from pipmirror_lib import plan, reports, sync
 from pipmirror_lib.errors import SettingsError
-from pipmirror_lib.moments import days_after, now
+from pipmirror_lib.moments import later, now
 from pipmirror_lib.settings import Mirror, RequirementSet
 
 from tests.support.dists import make_wheel
@@ -126,12 +126,12 @@ def test_until_when_an_orphan_stays_and_what_holds_it_then(synced: Mirror) -> No
     directory = directory_of(synced)
     old, older = (make_wheel(directory.public, "old", version).name for version in ("2.0", "1.0"))
     directory.record(directory.manifest(), [old, older])
-    since = days_after(now(), -31)
+    since = later(now(), -31 * 86400)
     plan.remember(directory, unneeded={older: since}, synced=now())
     told = reports.plans(synced, None)[PLATFORM]
-    assert told["keep_until"] == {older: days_after(since, 30), old: ""}
+    assert told["keep_until"] == {older: later(since, 30 * 86400), old: ""}
     assert told["held"] == ""
-    assert reports.status(synced, None)[PLATFORM]["orphans_until"] == days_after(since, 30)
+    assert reports.status(synced, None)[PLATFORM]["orphans_until"] == later(since, 30 * 86400)
     undeclared = replace(synced, platforms=(replace(synced.platforms[0], sets=()),))
     held = reports.status(undeclared, None)[PLATFORM]["held"]
     assert held.startswith("no requirement is declared for the platform")
