@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from pipmirror_lib.archives import check_packing, opened_tar, opened_zip
 from pipmirror_lib.errors import BuildError
 from pipmirror_lib.logs import short
 from pipmirror_lib.parts import requirement
@@ -106,14 +107,15 @@ def _read_top(sdist: Path, wanted: str) -> bytes | None:
 def _members(sdist: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
     """(name, content if it is a regular file) of every member; a small archive can unpack to anything."""
     if zipfile.is_zipfile(sdist) and sdist.suffix == ".zip":
-        with zipfile.ZipFile(sdist) as archive:
+        with opened_zip(sdist) as archive:
             if len(archive.infolist()) > _MEMBERS:
                 raise ValueError("too many members")
             for info in archive.infolist():
+                check_packing(info)
                 with archive.open(info) as stream:
                     yield info.filename, stream
         return
-    with tarfile.open(sdist) as tar:
+    with opened_tar(sdist) as tar:
         for number, member in enumerate(tar):
             if number > _MEMBERS or member.offset_data + member.size > _UNPACKED:
                 raise ValueError("too many members, or too large")

@@ -28,11 +28,13 @@ from packaging.utils import (
 )
 from packaging.version import InvalidVersion, Version
 
+from pipmirror_lib import archives
 from pipmirror_lib.errors import MisnamedError, PipmirrorError, WheelError
 from pipmirror_lib.parts import condition, requirement
 
 # Real METADATA stays below 1 MB; what is larger is an attack on our memory.
 METADATA_LIMIT = 16 << 20
+HEADER_LINES = 100_000
 CHUNK = 1 << 20
 REMEMBERED = 1024
 # Nothing that the parser would refuse, and without a build number; most names are like this.
@@ -136,6 +138,8 @@ def parse_metadata(content: bytes) -> Metadata:
     decision needs; the standard library's header parser reads them all.
     """
     head = content.replace(b"\r\n", b"\n").split(b"\n\n", 1)[0]
+    if head.count(b"\n") + head.count(b"\r") > HEADER_LINES:  # each of them becomes an object
+        raise WheelError(f"METADATA has more than {HEADER_LINES} lines of headers, which is beyond any sense")
     headers = BytesHeaderParser().parsebytes(head + b"\n\n")
 
     def every(name: str) -> tuple[str, ...]:
@@ -171,7 +175,7 @@ def read_metadata(wheel: Path | IO[bytes], filename: str) -> bytes:
     """The bytes of METADATA, after the checks of structure that pip makes before it installs."""
     name = parse_name(filename)
     try:
-        with zipfile.ZipFile(wheel) as archive:
+        with archives.opened_zip(wheel) as archive:
             return _metadata_member(archive, name, filename)
     except PipmirrorError:  # also of those who fetch what is read here
         raise
@@ -194,9 +198,13 @@ def _metadata_member(archive: zipfile.ZipFile, name: WheelName, filename: str) -
         raise WheelError(f"{filename} lacks METADATA, RECORD or WHEEL in {infos[0]}") from error
     if max(wheel.file_size, member.file_size) > METADATA_LIMIT:
         raise WheelError(f"{filename}: METADATA of {member.file_size} bytes is beyond any sense")
-    if not re.search(rb"^Wheel-Version:\s*1\.\d+\s*$", archive.read(wheel), re.MULTILINE | re.IGNORECASE):
+    if not re.search(
+        rb"^Wheel-Version:\s*1\.\d+\s*$",
+        archives.unpacked(archive, wheel, METADATA_LIMIT),
+        re.MULTILINE | re.IGNORECASE,
+    ):
         raise WheelError(f"{filename} is not of Wheel-Version 1, which is all that pip installs")
-    return archive.read(member)
+    return archives.unpacked(archive, member, METADATA_LIMIT)
 
 
 def checked_metadata(wheel: Path | IO[bytes], filename: str) -> tuple[bytes, Metadata]:

@@ -1,0 +1,77 @@
+"""Archives from strangers, opened so that what they say of their own sizes cannot take our memory.
+
+zipfile and tarfile read directories and headers in one piece, of the size that stands there, and unpack a member as
+a whole, whatever its size was said to be.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, Any, cast
+
+# The directory of the largest known wheels has some 4 MB; a header of a tar archive some kilobytes.
+ZIP_READ, TAR_READ = 17 << 20, 4 << 20
+# What wheels and sdists are packed with; of the others' output the standard library bounds nothing.
+_PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_UNPACKERS: tuple[tuple[bytes, Any], ...] = (
+    (b"\x1f\x8b", gzip.open),
+    (b"BZh", bz2.open),
+    (b"\xfd7zXZ\x00", lzma.open),
+)
+
+
+class Careful:
+    """A file of which nobody reads more than so much at once."""
+
+    def __init__(self, file: IO[bytes], limit: int) -> None:
+        self._file, self._limit = file, limit
+
+    def read(self, size: int | None = -1) -> bytes:
+        wanted = self._limit + 1 if size is None or size < 0 else size
+        content = self._file.read(wanted) if wanted <= self._limit + 1 else None
+        if content is None or len(content) > self._limit:
+            raise ValueError(f"it wants more than {self._limit >> 20} MB to be read at once")
+        return content
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+@contextmanager
+def opened_zip(place: Path | IO[bytes]) -> Iterator[zipfile.ZipFile]:
+    with ExitStack() as stack:
+        file = stack.enter_context(place.open("rb")) if isinstance(place, Path) else place
+        yield stack.enter_context(zipfile.ZipFile(cast("IO[bytes]", Careful(file, ZIP_READ))))
+
+
+def unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo, limit: int) -> bytes:
+    """A member of at most so many bytes; ValueError for a larger one, and for what wheels are not packed with."""
+    check_packing(member)
+    with archive.open(member) as stream:
+        content = stream.read(limit + 1)
+    if len(content) > limit:
+        raise ValueError(f"{member.filename} is larger than {limit} bytes")
+    return content
+
+
+def check_packing(member: zipfile.ZipInfo) -> None:
+    if member.compress_type not in _PACKED:
+        raise ValueError(f"{member.filename} is packed with neither nothing nor deflate")
+
+
+@contextmanager
+def opened_tar(path: Path) -> Iterator[tarfile.TarFile]:
+    with ExitStack() as stack:
+        file = stack.enter_context(path.open("rb"))
+        start = file.read(6)
+        file.seek(0)
+        unpack = next((unpack for magic, unpack in _UNPACKERS if start.startswith(magic)), None)
+        stream = stack.enter_context(unpack(file)) if unpack else file
+        yield stack.enter_context(tarfile.open(fileobj=cast("IO[bytes]", Careful(stream, TAR_READ)), mode="r:"))

@@ -1,0 +1,174 @@
+"""Archives that lie of their sizes: refused, in little memory."""
+
+from __future__ import annotations
+
+import io
+import lzma
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pipmirror_lib import wheels
+from pipmirror_lib.errors import WheelError
+from pipmirror_lib.sdists import read_pkg_info
+
+from tests.support.dists import make_sdist, make_wheel
+
+NAME = "demo-1.0-py3-none-any.whl"
+MEMBER = "demo-1.0.dist-info/METADATA"
+HUGE = 512 << 20
+
+READER = """
+import resource, sys
+from pathlib import Path
+from pipmirror_lib.errors import PipmirrorError
+from pipmirror_lib.sdists import read_pkg_info
+from pipmirror_lib.wheels import checked_metadata
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+
+before, path = peak(), Path(sys.argv[1])
+try:
+    print(checked_metadata(path, path.name) if path.name.endswith(".whl") else read_pkg_info(path))
+except PipmirrorError as error:
+    print(error)
+print(peak() - before)
+"""
+
+
+def refused(path: Path) -> str:
+    """What is said of it, by a process that has kept its memory."""
+    done = subprocess.run(
+        [sys.executable, "-c", READER, str(path)],
+        env={**os.environ, "PYTHONPATH": str(Path(wheels.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    said, peak = done.stdout.strip().rsplit("\n", 1)
+    assert int(peak) < 300, "megabytes"
+    assert path.name in said
+    assert "\n" not in said
+    return said
+
+
+def packed(path: Path, kind: int, *, said: int) -> Path:
+    """A wheel whose METADATA unpacks to much more than its directory says."""
+    make_wheel(path.parent)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    content = members.pop(MEMBER)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in members.items():
+            archive.writestr(name, text)
+        with archive.open(zipfile.ZipInfo(MEMBER), "w") as stream:
+            stream.write(content)
+        (info,) = (info for info in archive.infolist() if info.filename == MEMBER)
+        bomb = _deflated(content) if kind == zipfile.ZIP_DEFLATED else _lzma()
+        assert archive.fp
+        archive.fp.seek(archive.start_dir)
+        # A second member of the same name, which is the one that is found.
+        info.header_offset = archive.start_dir
+        info.compress_type, info.compress_size, info.file_size, info.CRC = kind, len(bomb), said, zlib.crc32(content)
+        archive.fp.write(info.FileHeader() + bomb)
+        archive.start_dir = archive.fp.tell()
+    return path
+
+
+def _deflated(content: bytes) -> bytes:
+    pack = zlib.compressobj(9, zlib.DEFLATED, -15)
+    pieces = [pack.compress(content)] + [pack.compress(bytes(1 << 20)) for _ in range(HUGE >> 20)]
+    return b"".join([*pieces, pack.flush()])
+
+
+def _lzma() -> bytes:
+    filters = [{"id": lzma.FILTER_LZMA1, "preset": 0}]
+    pack = lzma.LZMACompressor(lzma.FORMAT_RAW, filters=filters)
+    properties = lzma._encode_filter_properties(filters[0])  # type: ignore[attr-defined]
+    head = b"\x09\x04" + len(properties).to_bytes(2, "little") + properties
+    return b"".join([head, *(pack.compress(bytes(1 << 20)) for _ in range(HUGE >> 20)), pack.flush()])
+
+
+def test_metadata_that_unpacks_to_more_than_it_says(tmp_path: Path) -> None:
+    assert "is not a readable wheel" in refused(packed(tmp_path / NAME, zipfile.ZIP_DEFLATED, said=15 << 20))
+
+
+def test_metadata_packed_as_no_wheel_is(tmp_path: Path) -> None:
+    assert "neither nothing nor deflate" in refused(packed(tmp_path / NAME, zipfile.ZIP_LZMA, said=15 << 20))
+
+
+def test_a_directory_of_a_million_names(tmp_path: Path) -> None:
+    path = make_wheel(tmp_path)
+    head = b"PK\x01\x02" + bytes(24) + (4).to_bytes(2, "little") + bytes(16)
+    entries = 1_000_000
+    directory = b"".join(head + number.to_bytes(4, "big") for number in range(entries))
+    begin = path.stat().st_size
+    end64 = b"PK\x06\x06" + (44).to_bytes(8, "little") + bytes(12)
+    end64 += b"".join(number.to_bytes(8, "little") for number in (entries, entries, len(directory), begin))
+    locator = b"PK\x06\x07" + bytes(4) + (begin + len(directory)).to_bytes(8, "little") + (1).to_bytes(4, "little")
+    end = b"PK\x05\x06" + bytes(4) + b"\xff" * 12 + bytes(2)
+    with path.open("ab") as file:
+        file.write(directory + end64 + locator + end)
+    assert "more than 17 MB to be read at once" in refused(path)
+
+
+def test_metadata_of_a_million_headers(tmp_path: Path) -> None:
+    head = "Metadata-Version: 2.1\nName: demo\nVersion: 1.0\n"
+    path = make_wheel(tmp_path, metadata=head + "Requires-Dist: beta\n" * 500_000)
+    assert "lines of headers" in refused(path)
+    with pytest.raises(WheelError, match="lines of headers"):
+        wheels.parse_metadata((head + "x:\r" * 200_000).encode())
+
+
+def _long_header(kind: bytes) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        info = tarfile.TarInfo("x")
+        info.type, info.size = kind, HUGE
+        with tarfile.open(path, "w:gz", compresslevel=1) as tar:
+            assert tar.fileobj
+            tar.fileobj.write(info.tobuf())
+            for _ in range(HUGE >> 20):
+                tar.fileobj.write(bytes(1 << 20))
+
+    return write
+
+
+TARS = {"pax": tarfile.XHDTYPE, "global pax": tarfile.XGLTYPE, "long name": tarfile.GNUTYPE_LONGNAME}
+
+
+@pytest.mark.parametrize("kind", TARS.values(), ids=TARS)
+def test_a_header_that_is_no_header(tmp_path: Path, kind: bytes) -> None:
+    path = tmp_path / "demo-1.0.tar.gz"
+    _long_header(kind)(path)
+    assert "more than 4 MB to be read at once" in refused(path)
+
+
+def test_a_zip_of_something_else(tmp_path: Path) -> None:
+    path = tmp_path / "demo-1.0.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("demo-1.0/PKG-INFO", "Name: demo\n")
+    assert "neither nothing nor deflate" in refused(path)
+
+
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz", ""])
+def test_honest_archives_are_read(tmp_path: Path, kind: str) -> None:
+    made = make_sdist(tmp_path)
+    with tarfile.open(made) as tar:
+        whole = {member.name: stream.read() for member in tar if (stream := tar.extractfile(member))}
+    path = tmp_path / "other" / "demo-1.0.tar"
+    path.parent.mkdir()
+    with tarfile.open(path, f"w:{kind}") as tar:  # type: ignore[call-overload]
+        for name, content in whole.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    assert read_pkg_info(path) == read_pkg_info(made)
