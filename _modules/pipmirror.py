@@ -380,7 +380,7 @@ def status(mirror=None, platform=None, **settings):
 
     image, image_source, image_made, image_age
         The builder image: its ID, where its base came from, when it was made (UTC; empty: never), how many seconds
-        ago (int, or None).
+        ago (int, or None). ``image_source`` is ``this machine`` for a platform without an image.
 
     verified
         ``{SET: {installed, ran, pip}}`` as ``pipmirror.verify`` has shown of exactly what is there now.

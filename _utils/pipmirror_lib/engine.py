@@ -64,6 +64,9 @@ HARDENED_ENVIRONMENT = {
     "SOURCE_DATE_EPOCH": "315532800",
     "PYTHONHASHSEED": "0",
     "PYTHONDONTWRITEBYTECODE": "1",
+    # What an image says here is for its own programs; empty is as good as unset.
+    "PYTHONHOME": "",
+    "PYTHONPATH": "",
 }
 
 

@@ -203,7 +203,7 @@ def _environment(place: Workplace) -> dict[str, str]:
     kept = ("PATH", "SYSTEMROOT", "COMSPEC", "PATHEXT")
     return {
         **{name: os.environ[name] for name in kept if name in os.environ},
-        **HARDENED_ENVIRONMENT,
+        **{name: value for name, value in HARDENED_ENVIRONMENT.items() if value},
         "HOME": str(place.scratch / "home"),
         "TMPDIR": str(place.scratch / "tmp"),
         "TEMP": str(place.scratch / "tmp"),
