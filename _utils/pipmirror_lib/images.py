@@ -25,6 +25,8 @@ from pipmirror_lib.mirror import discard
 Progress = Callable[[str], None]
 
 SUITE_LABEL = f"{LABEL}.suite"
+# Engines before 23.0 record their own architecture for whatever is imported.
+ARCHITECTURE_LABEL = f"{LABEL}.architecture"
 # Where base images of another architecture than the engine's own have their names.
 FOREIGN = "pipmirror-base"
 DEBOOTSTRAPPED_LABEL = f"{LABEL}.debootstrapped"
@@ -125,8 +127,9 @@ def out_of_reach(message: str) -> bool:
 
 def _fits(info: ImageInfo, architecture: str) -> bool:
     wanted = oci_platform(architecture).removeprefix("linux/")
+    have = info.labels.get(ARCHITECTURE_LABEL) or info.architecture
     # `arm64` and `arm64/v8` are the same machine.
-    return not wanted or info.architecture == wanted or info.architecture.startswith(wanted + "/")
+    return not wanted or have == wanted or have.startswith(wanted + "/")
 
 
 def _held_as(engine: Engine, platform: settings.Platform) -> str:
@@ -234,7 +237,11 @@ def _import(engine: Engine, platform: settings.Platform, suite: str, root: Path)
             cast(IO[bytes], archive.stdout),
             repository,
             tag,
-            labels={SUITE_LABEL: suite, DEBOOTSTRAPPED_LABEL: made},
+            labels={
+                SUITE_LABEL: suite,
+                DEBOOTSTRAPPED_LABEL: made,
+                ARCHITECTURE_LABEL: oci_platform(platform.architecture or engine.architecture).removeprefix("linux/"),
+            },
             changes=['CMD ["bash"]'],
             platform=platform.architecture,
         )

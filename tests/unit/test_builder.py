@@ -536,8 +536,13 @@ def test_debootstrap_insists_on_its_own_image(fake: FakeEngine, tmp_path: Path, 
 
 def test_debootstrap_knows_the_architecture(fake: FakeEngine, tmp_path: Path, debootstrap: Path) -> None:
     platform = dataclasses.replace(PLATFORM, image_source="debootstrap", architecture="386")
-    images.ensure(fake, platform, tmp_path, ignore)  # type: ignore[arg-type]
+    made = images.ensure(fake, platform, tmp_path, ignore)  # type: ignore[arg-type]
     assert "--arch=i386" in debootstrap.read_text()
+    assert fake.imported == ["pipmirror-base:debian-bookworm-linux-386"]
+    # An old engine records its own architecture, as this one does; it is found all the same, and only for this one.
+    assert fake.images[made.id].architecture == "amd64"
+    assert images.present(fake, platform) == made  # type: ignore[arg-type]
+    assert images.present(fake, dataclasses.replace(PLATFORM, image=fake.imported[0], architecture="amd64")) is None  # type: ignore[arg-type]
 
 
 def test_a_failing_debootstrap_leaves_nothing_but_its_log(
