@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,7 +17,7 @@ import salt.version
 from saltfactories.manager import FactoriesManager
 from saltfactories.plugins.event_listener import EventListener
 
-from tests.support.salt import REPOSITORY
+from tests.support.salt import served
 from tests.support.site import PLATFORM, Site
 
 pytestmark = [pytest.mark.integration, pytest.mark.live]
@@ -59,14 +58,10 @@ def _imports(programs: Path, name: str) -> bool:
 
 @pytest.fixture
 def roots(tmp_path: Path) -> list[str]:
-    """What a master serves: the repository's top for the modules, its `salt` for the states, a top file."""
-    served = tmp_path / "served"
-    unwanted = shutil.ignore_patterns("__pycache__", ".*")
-    for name in ("_modules", "_states", "_utils", "salt"):
-        shutil.copytree(REPOSITORY / name, served / name, ignore=unwanted)
+    """What a master serves: this repository, and a top file."""
     (tmp_path / "top").mkdir()
     (tmp_path / "top" / "top.sls").write_text(json.dumps({"base": {"*": ["pipmirror"]}}))
-    return [str(served), str(served / "salt"), str(tmp_path / "top")]
+    return [*served(tmp_path / "served"), str(tmp_path / "top")]
 
 
 @pytest.fixture

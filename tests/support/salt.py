@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -132,3 +133,11 @@ class Minion:
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
+
+
+def served(directory: Path) -> list[str]:
+    """What a master serves of this repository: its top for the modules, its `salt` for the states."""
+    unwanted = shutil.ignore_patterns("__pycache__", ".*")
+    for name in ("_modules", "_states", "_utils", "salt"):
+        shutil.copytree(REPOSITORY / name, directory / name, ignore=unwanted)
+    return [str(directory), str(directory / "salt")]
