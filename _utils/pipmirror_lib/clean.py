@@ -31,6 +31,14 @@ def of_platform(directory: PlatformDirectory) -> sweep.Leftovers:
     }
 
 
+def rest(directory: PlatformDirectory, found: sweep.Leftovers, recovered: Iterable[str]) -> sweep.Leftovers:
+    """Remove what a recovery has left of it; all that is gone, but for the wheels that have come in."""
+    sweep.clear(directory.target, of_platform(directory))
+    came_in = [directory.staging / name for name in recovered]
+    cleared = dict(sweep.freed(found))
+    return {**cleared, "staging": {path: size for path, size in cleared["staging"].items() if path not in came_in}}
+
+
 def engines(
     mirrors: Iterable[Mirror], platform: str | None, declared: Iterable[Mirror], *, test: bool
 ) -> tuple[Report, Report, list[str]]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict
 from typing import Any
 
-from pipmirror_lib import builder, clean, explain, local, locks, plan, proof, prune, sweep
+from pipmirror_lib import builder, clean, explain, local, plan, proof, prune, sweep
 from pipmirror_lib.builder import BuilderImage
 from pipmirror_lib.completion import Completion
 from pipmirror_lib.containers import Containers
@@ -15,7 +15,7 @@ from pipmirror_lib.engine import Engine
 from pipmirror_lib.errors import BuilderError, EngineError, VerifyError
 from pipmirror_lib.lazily import made_once
 from pipmirror_lib.machine import ThisMachine
-from pipmirror_lib.mirror import PlatformDirectory, Record, slots
+from pipmirror_lib.mirror import PlatformDirectory, Record
 from pipmirror_lib.moments import now
 from pipmirror_lib.profile import TargetProfile
 from pipmirror_lib.pruning import Pruning
@@ -54,7 +54,7 @@ class PlatformSync:
             planned = self._tidy(manifest)
             try:
                 if upgrade or plan.is_long(planned):
-                    with self._turn():
+                    with self.run.turn(self.progress):
                         return self._synced(manifest, planned, upgrade)
                 return self._synced(manifest, planned, upgrade)
             finally:
@@ -85,7 +85,7 @@ class PlatformSync:
 
     def prepare_only(self, force: bool) -> list[str]:
         self.directory.create()
-        with self._locked(), self._turn():
+        with self._locked(), self.run.turn(self.progress):
             self._prepare(force)
         return []
 
@@ -97,7 +97,7 @@ class PlatformSync:
             damaged = self._set_damaged_aside() if hashes else []
             if damaged:
                 return damaged
-            with self._turn():
+            with self.run.turn(self.progress):
                 return self._verify(planned)
 
     def publish_only(self) -> list[str]:
@@ -138,11 +138,7 @@ class PlatformSync:
         with self._locked():
             found = clean.of_platform(self.directory)
             self._recovered(killed=False)  # what has been promised is no leftover; containers are looked for at the end
-            sweep.clear(self.mirror.target, clean.of_platform(self.directory))
-            came_in = [self.directory.staging / name for name in self.details.get("recovered", ())]
-            cleared = dict(sweep.freed(found))
-            cleared["staging"] = {path: size for path, size in cleared["staging"].items() if path not in came_in}
-            self.details["leftovers"] = sweep.told(cleared)
+            self.details["leftovers"] = sweep.told(clean.rest(self.directory, found, self.details.get("recovered", ())))
         return []
 
     # -- the steps -----------------------------------------------------------------------------------------
@@ -152,18 +148,6 @@ class PlatformSync:
 
     def _locked(self) -> AbstractContextManager[bool]:
         return self.directory.locked(self.mirror.lock_timeout, self.progress)
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        """One of the mirror's `parallel` places, whichever processes have the others: a highstate starts many at once.
-
-        Taken after the platform's lock, so that nobody waits for a platform in a place that its holder needs; and
-        waited for however long it takes, because what is ahead is no fault, and ends.
-        """
-        number = self.mirror.parallel
-        text = f"waiting until one of {explain.count(number, 'platform')} at work is done (parallel)"
-        with locks.one_of(slots(self.mirror.target, number), lambda: self.progress(text)):
-            yield
 
     def _plan(self) -> PlatformPlan:
         return plan.make(self.mirror, self.platform, self.directory)

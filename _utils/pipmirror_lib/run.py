@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, ExitStack, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipmirror_lib import machine
+from pipmirror_lib import locks, machine
 from pipmirror_lib.engine import Engine
 from pipmirror_lib.errors import EngineError
 from pipmirror_lib.explain import count
 from pipmirror_lib.index import Index
-from pipmirror_lib.mirror import downloads, known_downloads, known_sources, metadata_cache, using_downloads
+from pipmirror_lib.mirror import downloads, known_downloads, known_sources, metadata_cache, slots, using_downloads
 from pipmirror_lib.progress import Board, Listener, Step
 from pipmirror_lib.settings import Mirror
 from pipmirror_lib.sources import Sources
@@ -46,6 +46,18 @@ class Run:
         """Have something until the run is over."""
         with self._lock:
             self._stack.enter_context(resource)
+
+    @contextmanager
+    def turn(self, say: Callable[[str], None]) -> Iterator[None]:
+        """One of the mirror's `parallel` places, whichever processes have the others: a highstate starts many at once.
+
+        Taken after the platform's lock, so that nobody waits for a platform in a place that its holder needs; and
+        waited for however long it takes, because what is ahead is no fault, and ends.
+        """
+        number = self.mirror.parallel
+        text = f"waiting until one of {count(number, 'platform')} at work is done (parallel)"
+        with locks.one_of(slots(self.mirror.target, number), lambda: say(text)):
+            yield
 
     def so_far(self, platform: str) -> Step:
         """While nobody knows yet what has to come, what has come for whatever platform."""
