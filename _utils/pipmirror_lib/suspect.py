@@ -19,6 +19,7 @@ from pathlib import Path
 
 from packaging.tags import parse_tag
 
+from pipmirror_lib import archives
 from pipmirror_lib.errors import WheelError
 from pipmirror_lib.logs import short
 from pipmirror_lib.wheels import CHUNK, METADATA_LIMIT, parse_name
@@ -38,7 +39,7 @@ _DESCRIPTORS = (12, 16, 20, 24)
 def check_built(wheel: Path) -> None:
     """WheelError with the file's name and its first faults."""
     try:
-        with zipfile.ZipFile(wheel) as archive:
+        with archives.opened_zip(wheel) as archive:
             # Nothing is unpacked before what can be told without that is known to be sound.
             faults = list(_archive_faults(archive, wheel)) or list(_content_faults(archive, wheel.name))
     except Exception as error:  # for damage, zipfile and what it decompresses with know a dozen kinds
@@ -148,6 +149,7 @@ def _recorded_faults(
 
 
 def _hash(archive: zipfile.ZipFile, member: zipfile.ZipInfo, algorithm: str) -> str:
+    archives.check_packing(member)
     digest = hashlib.new(algorithm)
     with archive.open(member) as stream:
         while chunk := stream.read(CHUNK):
@@ -156,7 +158,4 @@ def _hash(archive: zipfile.ZipFile, member: zipfile.ZipInfo, algorithm: str) -> 
 
 
 def _small(archive: zipfile.ZipFile, name: str, limit: int) -> str:
-    member = archive.getinfo(name)
-    if member.file_size > limit:
-        raise WheelError(f"{name} of {member.file_size} bytes is beyond any sense")
-    return archive.read(member).decode()
+    return archives.unpacked(archive, archive.getinfo(name), limit).decode()

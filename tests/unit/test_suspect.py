@@ -50,6 +50,9 @@ METADATA = b"Metadata-Version: 2.1\nName: demo\nVersion: 1.0\n\nMade for a test.
 WHEEL = b"Wheel-Version: 1.0\nGenerator: tests.support.dists\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 
 
+RECORD_OF_B = record_of({"b": b"x", f"{INFO}/METADATA": METADATA, f"{INFO}/WHEEL": WHEEL}, f"{INFO}/RECORD")
+
+
 def weak(algorithm: str) -> str:
     digest = hashlib.new(algorithm, b'__version__ = "1.0"\n').digest()
     return f"demo.py,{algorithm}={base64.urlsafe_b64encode(digest).rstrip(b'=').decode()},20"
@@ -77,6 +80,10 @@ LIES: dict[str, tuple[dict[str, Any], str]] = {
     "a symbolic link": ({"extra_members": [(member("l", stat.S_IFLNK | 0o777), "/etc/passwd")]}, "l is a link"),
     "a pipe": ({"extra_members": [(member("p", stat.S_IFIFO | 0o644), "")]}, "p is a link or a device"),
     "a device": ({"extra_members": [(member("d", stat.S_IFBLK | 0o644), "")]}, "d is a link or a device"),
+    "a packing that nobody uses": (
+        {"files": {}, "extra_members": [(member("b", compress_type=zipfile.ZIP_BZIP2), "x")], "record": RECORD_OF_B},
+        "b is packed with neither",
+    ),
     "a directory with a content": ({"extra_members": [(member("d/", stat.S_IFDIR | 0o755), "x")]}, "holds bytes"),
     "a file that is not in RECORD": ({"extra_members": [("evil.pth", "import evil")]}, "evil.pth is not in RECORD"),
     "a signature": ({"extra_members": [(f"{INFO}/RECORD.jws", "{}")]}, "RECORD.jws is not in RECORD"),
