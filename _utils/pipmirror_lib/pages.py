@@ -130,6 +130,7 @@ def _candidate(file: Mapping[str, Any], project: NormalizedName) -> Candidate | 
     name = named(file["filename"], project)
     if not name or not file["url"].startswith(_SCHEMES):
         return None
+    _ = urlsplit(file["url"].encode().decode()).port  # ValueError for what is no address
     return Candidate(
         project=project,
         version=name[0],
