@@ -23,8 +23,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-# Whoever imports this has the checkout on the path; nothing is to be left in it.
-sys.dont_write_bytecode = True
+# Whoever imports this has the checkout on the path; nothing is to be left in it. Children have another place for it.
+sys.dont_write_bytecode = sys.pycache_prefix is None
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "_utils"), str(ROOT)]
 
