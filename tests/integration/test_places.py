@@ -95,7 +95,7 @@ def test_a_disk_on_which_nothing_fits(site: Site, mount: Callable[..., None]) ->
     site.target.mkdir()
     mount("-t", "tmpfs", "-o", "size=8k", "tmpfs", site.target)
     (line,) = site.state(site.apply())["comment"].splitlines()
-    assert "No space left on device; make room there" in line
+    assert "make room there" in line
     assert str(site.target) in line
     run("mount", "-o", "remount,size=64m", site.target)
     site.good(site.apply())

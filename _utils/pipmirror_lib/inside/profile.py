@@ -82,7 +82,8 @@ def paths(executable: str) -> Dict[str, str]:
         # A virtual environment compiles against the interpreter's own headers; this is where pip puts others.
         return dict(relative, include=usual_paths()["include"])
     except (OSError, ValueError, KeyError, subprocess.CalledProcessError) as error:
-        sys.stderr.write("no virtual environment can be made (%s); taking the usual layout\n" % error)
+        # Not on stderr, which comes by a way of its own: it may arrive in the middle of the answer.
+        print("no virtual environment can be made (%s); taking the usual layout" % error)
         return usual_paths()
     finally:
         shutil.rmtree(directory, ignore_errors=True)
