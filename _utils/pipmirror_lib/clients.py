@@ -156,16 +156,18 @@ def _block(options: Mapping[str, str], head: str = "") -> list[str]:
 
 
 def _restored(text: str) -> list[str]:
-    """Lines as they were without us, each with its end."""
+    """Lines as they were without us, each with its end; ValueError where nobody can say which are ours."""
     lines: list[str] = []
     ours = False
     for line in text.splitlines():
-        if line == BEGIN:
-            ours = True
+        if line in (BEGIN, END):
+            if ours is (line == BEGIN):
+                raise ValueError(f"the lines {BEGIN!r} and {END!r} do not come in pairs")
+            ours = not ours
         elif not ours:
             lines.append(line.removeprefix(SET_ASIDE) + "\n")
-        elif line == END:
-            ours = False
+    if ours:
+        raise ValueError(f"the line {END!r} is missing after {BEGIN!r}")
     return lines
 
 
@@ -223,7 +225,10 @@ def drift(client: Client | None, files: Mapping[str, Path]) -> dict[Path, tuple[
         write, options = _WRITERS[tool]
         wanted = client is not None and getattr(client, tool)
         old = _read(path)
-        new = write(old, options(client) if client and wanted else {})
+        try:
+            new = write(old, options(client) if client and wanted else {})
+        except ValueError as error:
+            raise MirrorError(f"{path}: {error}; remove what is not yours between them, and apply again") from error
         if new != old:
             found[path] = (old, new)
     return found

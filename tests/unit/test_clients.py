@@ -131,3 +131,13 @@ def test_only_what_is_asked_for(tmp_path: Path) -> None:
         clients.store(path, content)
     without = clients.load({"find_links": "/x", "uv": False}, "p")
     assert clients.drift(without, files) == {files["uv"]: (files["uv"].read_text(), "")}
+
+
+@pytest.mark.parametrize("tool", ["pip", "uv"])
+@pytest.mark.parametrize("torn", [f"{BEGIN}\nx = 1\n", f"x = 1\n{END}\n", f"{BEGIN}\n{BEGIN}\n{END}\n"])
+def test_nothing_is_lost_where_nobody_can_say_what_is_ours(tmp_path: Path, tool: str, torn: str) -> None:
+    path = tmp_path / "file"
+    path.write_text(f"[global]\n{torn}timeout = 7\n")
+    for client in (None, clients.load({"find_links": "/x"}, "p")):
+        with pytest.raises(MirrorError, match=r"file: the line"):
+            clients.drift(client, {tool: path})
