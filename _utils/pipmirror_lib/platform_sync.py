@@ -276,10 +276,10 @@ class PlatformSync:
             completion = Completion(self.run, self.platform, self.directory, manifest, present, workshop, upgrade)
             with self.run.board.counting(self.platform.name, lambda: self.run.so_far(self.platform.name)):
                 locked = completion.lock()
-            if upgrade or not present.names:  # otherwise only at what is declared, or lacking
-                self._remember(looked=now())
             self.notes += [*completion.notes, *locked.warnings]
             completion.admit(locked)
+        if (upgrade or not present.names) and not completion.problems:  # else only at what is declared, or lacking
+            self._remember(looked=now())
         self.added.update(completion.added)
         return completion.problems
 

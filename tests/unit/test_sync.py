@@ -179,6 +179,37 @@ def test_only_an_upgrade_counts_as_a_look_at_everything(
     assert looked() > first
 
 
+def test_an_upgrade_that_failed_does_not_rest(tmp_path: Path, server: LocalIndex) -> None:
+    """The next sync fetches what did not come, by the same decision; then it rests, also where nothing came."""
+    declared = declare(tmp_path, server.url, upgrade="7d")
+    directory = equip(declared)
+
+    def is_due() -> bool:
+        settle(directory)
+        return plan.UPGRADE in plan.make(declared, declared.platforms[0], directory).due
+
+    def forget() -> None:
+        plan.remember(directory, looked="")
+        assert is_due()
+
+    good(declared)
+    assert not is_due()
+    forget()
+    good(declared)
+    assert not is_due(), "an upgrade that brings nothing counts as well"
+    forget()
+    newer = "dep-2.0-py3-none-any.whl"
+    server.add(make_wheel(tmp_path / "files", "dep", "2.0"))
+    server.fail = {f"{newer}.metadata": Fault(times=None), newer: Fault(times=None, truncate_at=50)}
+    bad(declared)
+    assert is_due()
+    server.fail = {}
+    server.log.clear()
+    assert set(good(declared)["added"]) == {newer}
+    assert [request.path for request in server.log] == [f"/files/{newer}"]
+    assert not is_due()
+
+
 def test_an_upgrade_says_what_was_there(tmp_path: Path, declared: Mirror, server: LocalIndex) -> None:
     good(declared)
     server.add(make_wheel(tmp_path / "files", "dep", "2.0"))
