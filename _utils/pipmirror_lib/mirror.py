@@ -196,6 +196,9 @@ class PlatformDirectory:
             raise MirrorError(f"cannot write below {self.target}: {why(error)}") from error
 
     def _prepare(self, admission: Admission) -> Record:
+        # A download was hashed while it came, and a run brings thousands of them.
+        if admission.record["origin"] != "index" and sha256_of(admission.staged) != admission.record["sha256"]:
+            raise WheelError(f"{admission.filename} is not the file that was checked and recorded; sync again")
         metadata, record = _describe(admission.staged, admission.filename)
         if admission.metadata_sha256 not in ("", record["metadata_sha256"]):
             raise WheelError(f"{admission.filename} holds other METADATA than the index says; it cannot be trusted")

@@ -6,10 +6,12 @@ The host fetches, hashes and checks; the container alone runs the project's code
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
 import stat
+import tempfile
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -188,8 +190,8 @@ class Workshop:
         return Built(wheel, checked_metadata(wheel, wheel.name)[1], record)
 
     def _taken(self, reference: DirectReference, fetched: FetchedReference) -> Built:
-        own = self._own(fetched.sha256, reference.filename)
-        self._check_tags(f"{reference}: {own.name}", parse_name(own.name))
+        self._check_tags(f"{reference}: {reference.filename}", parse_name(reference.filename))
+        own = self._own(fetched.origin, reference.filename)
         _copy(fetched.path, own)
         metadata = checked_metadata(own, own.name)[1]
         return Built(own, metadata, {"origin": "url", "source": fetched.origin, "sha256": fetched.sha256})
@@ -308,12 +310,12 @@ class Workshop:
         self, sources: Sources, outcome: Path, record: Record, project: NormalizedName | None, version: Version | None
     ) -> Built:
         """Check a copy of our own: nothing that a container can write shares an inode with what we admit."""
-        own = self._own(sources.sha256, outcome.name)
         try:
             name = parse_name(outcome.name)
             if project not in (None, name.project) or version not in (None, name.version):
                 raise BuildError(f"{sources}: its build made {outcome.name}, which is another project or version")
             self._check_tags(f"{sources}: its build made {outcome.name}", name)
+            own = self._own(sources.origin, outcome.name)
             _copy(outcome, own)
             check_built(own)
             metadata = checked_metadata(own, own.name)[1]
@@ -323,13 +325,26 @@ class Workshop:
         self._kept.keep(own, record, self._network(project))
         return Built(own, metadata, record)
 
-    def _own(self, sha256: str, filename: str) -> Path:
-        """Where our copy lies: two sources may become files of one name."""
-        return self.directory.staging / "built" / sha256 / filename
+    def _own(self, origin: Record, filename: str) -> Path:
+        """Where our copy will lie, and nothing before it: two sources may become files of one name.
+
+        So may one archive's sub-directories, and one origin that is asked for in two ways.
+        """
+        built = self.directory.staging / "built"
+        try:
+            built.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return Path(tempfile.mkdtemp(prefix=f"{_digest(origin)}-", dir=built)) / filename
+        except OSError as error:
+            raise MirrorError(f"cannot write {built}: {why(error)}") from error
 
     def _check_tags(self, what: str, name: WheelName) -> None:
         if self.profile.rank(name.tags) is None:
             raise BuildError(f"{what}, which does not fit this platform")
+
+
+def _digest(origin: Record, *more: str | None) -> str:
+    """What names files of ours by the whole origin: an archive may hold several projects."""
+    return hashlib.sha256(json.dumps([origin, *more], sort_keys=True).encode()).hexdigest()[:8]
 
 
 def _nothing_present(candidate: Candidate) -> Metadata:
@@ -337,12 +352,11 @@ def _nothing_present(candidate: Candidate) -> Metadata:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy a regular file without following links."""
+    """Copy a regular file without following links; what others may have linked is never written into."""
     try:
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Nor waits for whoever writes into a pipe.
         flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-        with os.fdopen(os.open(source, flags), "rb") as reader, target.open("wb") as writer:
+        with os.fdopen(os.open(source, flags), "rb") as reader, target.open("xb") as writer:
             if not stat.S_ISREG(os.fstat(reader.fileno()).st_mode):
                 raise OSError(errno.EINVAL, "it is not a regular file")
             shutil.copyfileobj(reader, writer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import threading
 from collections.abc import Iterator
@@ -518,6 +519,27 @@ def test_an_sdist_by_its_url(tmp_path: Path, server: LocalIndex, container: Cont
     assert record(mirror)["source"]["sha256"] == server.files[name].sha256
     assert good(mirror, upgrade=True)["added"] == {}
     assert len(container.requests) == 1, "the same bytes are not built again"
+
+
+def mono(tmp_path: Path, server: LocalIndex) -> list[str]:
+    """References to two projects in one archive."""
+    files = {f"{inner}/pyproject.toml": PYPROJECT["pyproject.toml"] for inner in ("one", "two")}
+    name = server.add(make_sdist(tmp_path / "files", "mono", "1.0", files=files))
+    url = server.url.replace("/simple/", f"/files/{name}")
+    return [f"{url}#subdirectory={inner}" for inner in ("one", "two")]
+
+
+def test_two_sub_directories_cannot_become_one_file(tmp_path: Path, server: LocalIndex, container: Container) -> None:
+    """Nor does the wheel of the second get into the first one's place, under its record, or where it is kept."""
+    first, second = mono(tmp_path, server)
+    mirror = declared(tmp_path, server, first, sets={"other": [second]})
+    assert "has already" in bad(mirror)
+    assert len(container.requests) == 2
+    consistent(mirror)
+    kept = list(directory_of(mirror).kept.iterdir())
+    assert len(kept) == 2
+    for place in kept:
+        assert sha256_of(place / DEMO) == json.loads((place / "record.json").read_text())["sha256"]
 
 
 def test_what_is_not_there(tmp_path: Path, server: LocalIndex) -> None:

@@ -383,6 +383,18 @@ def test_recovery_believes_no_staged_file_of_another_hash(directory: PlatformDir
     assert public(directory) == set()
 
 
+@pytest.mark.parametrize("origin", ["built", "url"])
+def test_a_copy_of_ours_comes_in_only_as_what_is_recorded(
+    directory: PlatformDirectory, tmp_path: Path, origin: str
+) -> None:
+    ready = admission(directory, make_wheel(tmp_path), origin=origin)
+    make_wheel(directory.staging, files={"demo.py": "changed = True\n"})
+    with pytest.raises(WheelError, match=f"{NAME} is not the file that was checked and recorded"):
+        directory.admit(directory.manifest(), [ready])
+    assert public(directory) == set()
+    assert directory.manifest()["wheels"] == {}
+
+
 def test_a_damaged_journal_is_told(directory: PlatformDirectory) -> None:
     directory.journal_path.write_text('{"filename": "x"')
     with pytest.raises(MirrorError, match=r"journal\.jsonl is damaged.*remove it and sync again"):
