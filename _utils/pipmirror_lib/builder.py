@@ -76,7 +76,8 @@ def prepare(
     if before and made and not force and not _expired(made, rebuild_after):
         return _builder(made, before, recipe(platform, before.id), reused=True)
     outdated = {info.id for info in engine.find({_LABELS["kind"]: kind})} if force else set()
-    with _alone(f"{platform.image} {platform.architecture}", limits, progress):
+    # One name is one image, also for whoever pulls it for another architecture.
+    with _alone(platform.image, limits, progress):
         base = present(engine, platform)
         if base is None or base == before:  # else somebody has fetched it while we were waiting
             # A registry may hold a new image under the old name by now, and debootstrap newer packages.

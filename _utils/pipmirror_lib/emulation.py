@@ -32,6 +32,12 @@ def is_foreign(engine: Engine, architecture: str) -> bool:
     return bool(architecture) and _plain(architecture) != _plain(engine.architecture)
 
 
+def is_native(engine: Engine, architecture: str) -> bool:
+    """Whether the engine's own processor runs it, whichever variant of it that is."""
+    own = _plain(engine.architecture)
+    return _family(architecture) in {_family(one) for one in (own, *_NATIVE.get(own, ()))}
+
+
 def check(engine: Engine, architecture: str) -> None:
     """ImageError, which says what to install, where nothing could be run; of an engine elsewhere nobody can tell."""
     wanted, own = _plain(architecture), _plain(engine.architecture)
@@ -49,6 +55,11 @@ def check(engine: Engine, architecture: str) -> None:
 def _plain(architecture: str) -> str:
     platform = oci_platform(architecture)
     return {"linux/arm64/v8": "linux/arm64", "linux/arm": "linux/arm/v7"}.get(platform, platform)
+
+
+def _family(architecture: str) -> str:
+    """`arm` of linux/arm/v7."""
+    return oci_platform(architecture).split("/")[1]
 
 
 def _known(machine: str) -> bool:

@@ -99,7 +99,7 @@ def ensure(
 def present(engine: Engine, platform: settings.Platform) -> BaseImage | None:
     """The base image that the engine holds already, if it is of the right architecture and origin."""
     found = (engine.image(name) for name in dict.fromkeys((platform.image, _held_as(engine, platform))))
-    info = next((info for info in found if info and _fits(info, platform.architecture)), None)
+    info = next((info for info in found if info and _fits(engine, info, platform.architecture)), None)
     if info is None:
         return None
     source = "debootstrap" if DEBOOTSTRAPPED_LABEL in info.labels else "local"
@@ -125,11 +125,16 @@ def out_of_reach(message: str) -> bool:
     return bool(_OUT_OF_REACH.search(message))
 
 
-def _fits(info: ImageInfo, architecture: str) -> bool:
-    wanted = oci_platform(architecture).removeprefix("linux/")
-    have = info.labels.get(ARCHITECTURE_LABEL) or info.architecture
+def _fits(engine: Engine, info: ImageInfo, architecture: str) -> bool:
+    wanted, have = oci_platform(architecture).removeprefix("linux/"), _architecture(info)
+    if not wanted:  # whatever the engine runs itself; an image that was imported long ago may not say
+        return not have or emulation.is_native(engine, have)
     # `arm64` and `arm64/v8` are the same machine.
-    return not wanted or have == wanted or have.startswith(wanted + "/")
+    return have == wanted or have.startswith(wanted + "/")
+
+
+def _architecture(info: ImageInfo) -> str:
+    return info.labels.get(ARCHITECTURE_LABEL) or info.architecture
 
 
 def _held_as(engine: Engine, platform: settings.Platform) -> str:
@@ -144,10 +149,17 @@ def _pulled(engine: Engine, platform: settings.Platform, progress: Progress) -> 
     progress(f"pulling {platform.image}")
     before, held_as = engine.image(platform.image), _held_as(engine, platform)
     pulled = engine.pull(platform.image, platform.architecture)
+    fits = _fits(engine, pulled, platform.architecture)
     if held_as != platform.image:
-        engine.tag(pulled.id, *held_as.split(":"))
+        if fits:
+            engine.tag(pulled.id, *held_as.split(":"))
         if before and before.id != pulled.id and "@" not in platform.image:
             engine.tag(before.id, *_name_and_tag(platform.image))
+    if not fits:  # the registry has no other, or somebody else has pulled the same name meanwhile
+        raise ImageError(
+            f"pull {platform.image}: what came is for {_architecture(pulled)}, not for "
+            f"{platform.architecture or engine.architecture}; say in `architecture` which one the platform is"
+        )
     return BaseImage(pulled.id, "registry")
 
 

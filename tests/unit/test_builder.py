@@ -469,6 +469,59 @@ def test_one_name_for_two_architectures(fake: FakeEngine, tmp_path: Path, kernel
     assert len(fake.pulled) == 1
 
 
+def test_one_name_for_two_architectures_at_once(fake: FakeEngine, tmp_path: Path, kernel: Path) -> None:
+    """A pull moves the name, so that only one may be under way."""
+    (kernel / "qemu-aarch64").write_text("enabled\nflags: F\n")
+    second_came, pull = threading.Event(), fake.pull
+
+    def slow(reference: str, platform: str = "") -> ImageInfo:
+        if fake.pulled:
+            second_came.set()
+        pull(reference, platform)
+        assert second_came.wait(30)
+        return fake.images[reference]  # as the engine does: whatever has the name by now
+
+    def progress(text: str) -> None:
+        if text.startswith("waiting for another run"):
+            second_came.set()
+
+    fake.pull = slow  # type: ignore[method-assign]
+    native = dataclasses.replace(PLATFORM, image_source="registry", pre_command="")
+    platforms = [dataclasses.replace(native, architecture="arm64"), native]
+    with ThreadPoolExecutor(2) as pool:
+        made = list(pool.map(lambda platform: prepare(fake, tmp_path, platform, progress=progress), platforms))
+    assert [fake.images[image.id].architecture for image in made] == ["arm64", "amd64"]
+
+
+def test_a_name_that_is_another_architecture_s_is_not_the_machine_s_own(
+    fake: FakeEngine, tmp_path: Path, kernel: Path
+) -> None:
+    (kernel / "qemu-aarch64").write_text("enabled\nflags: F\n")
+    arm = dataclasses.replace(PLATFORM, image="debian:trixie", architecture="arm64")
+    foreign = images.ensure(fake, arm, tmp_path, ignore)  # type: ignore[arg-type]
+    assert fake.images["debian:trixie"].id == foreign.id
+    assert ensure(fake, tmp_path, "auto").id != foreign.id
+    assert images.present(fake, arm) == images.BaseImage(foreign.id, "local")  # type: ignore[arg-type]
+    for native in ("386", "amd64/v2", ""):
+        fake.images["debian:trixie"] = dataclasses.replace(fake.images[foreign.id], architecture=native)
+        assert ensure(fake, tmp_path, "local").id == foreign.id, native
+
+
+@pytest.mark.parametrize("wanted", ["", "386"])
+def test_what_came_for_another_architecture_is_refused(fake: FakeEngine, tmp_path: Path, wanted: str) -> None:
+    def pull(reference: str, platform: str = "") -> ImageInfo:
+        info = dataclasses.replace(fake.add("foreign", name=reference), architecture="arm64/v8")
+        fake.images[reference] = info
+        return info
+
+    fake.pull = pull  # type: ignore[method-assign]
+    platform = dataclasses.replace(PLATFORM, architecture=wanted, image_source="registry")
+    with pytest.raises(ImageError, match=f"what came is for arm64/v8, not for {wanted or 'amd64'}; say in"):
+        images.ensure(fake, platform, tmp_path, ignore)  # type: ignore[arg-type]
+    assert not any(name.startswith(images.FOREIGN) for name in fake.images)
+    assert not wanted or fake.images["debian:bookworm"].id == "sha256:base", "it has its name again"
+
+
 DEBOOTSTRAP = """#!/bin/sh
 for target; do :; done
 echo "$@" >> {log}
