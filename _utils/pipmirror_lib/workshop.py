@@ -42,7 +42,7 @@ from pipmirror_lib.index import Fetched, Index
 from pipmirror_lib.index_source import IndexSource
 from pipmirror_lib.kept import KeptBuilds
 from pipmirror_lib.logs import short
-from pipmirror_lib.mirror import PlatformDirectory, Record
+from pipmirror_lib.mirror import PlatformDirectory, Record, discard
 from pipmirror_lib.pages import bare
 from pipmirror_lib.parts import requirement
 from pipmirror_lib.profile import TargetProfile
@@ -218,13 +218,12 @@ class Workshop:
         system = read_build_system(sources.path, sources.subdirectory)
         self.progress(f"building {sources}")
         asked = [self._requirement(sources, text) for text in system.requires]
-        log = self.directory.logs / f"{sources.project}-{sources.version}.log"
-        # Two archives may say that they are one version.
-        workdir = self.directory.staging / f"build-{sources.project}-{sources.version}-{sources.sha256[:8]}"
+        # Two archives may say that they are one version, and one may hold several projects.
+        called = f"{sources.project}-{sources.version}-"
+        log = self.directory.logs / f"{called}{_digest(sources.origin, project)}.log"
         for _ in range(ROUNDS):
             needed = self._build_requirements(sources, asked)
-            shutil.rmtree(workdir, ignore_errors=True)
-            workdir.mkdir(mode=0o700)
+            workdir = _place(self.directory.staging, f"build-{called}")
             request = builds.BuildRequest(
                 sdist=sources.path,
                 sha256=sources.sha256,
@@ -245,6 +244,7 @@ class Workshop:
                     "log": log.name,
                 }
                 return self._admissible(sources, outcome, record, project, version)
+            discard(workdir)
             asked += [self._requirement(sources, text) for text in outcome]
         raise BuildError(f"{sources}: its build backend keeps asking for more build requirements; log: {log}")
 
@@ -330,12 +330,7 @@ class Workshop:
 
         So may one archive's sub-directories, and one origin that is asked for in two ways.
         """
-        built = self.directory.staging / "built"
-        try:
-            built.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return Path(tempfile.mkdtemp(prefix=f"{_digest(origin)}-", dir=built)) / filename
-        except OSError as error:
-            raise MirrorError(f"cannot write {built}: {why(error)}") from error
+        return _place(self.directory.staging / "built", f"{_digest(origin)}-") / filename
 
     def _check_tags(self, what: str, name: WheelName) -> None:
         if self.profile.rank(name.tags) is None:
@@ -345,6 +340,15 @@ class Workshop:
 def _digest(origin: Record, *more: str | None) -> str:
     """What names files of ours by the whole origin: an archive may hold several projects."""
     return hashlib.sha256(json.dumps([origin, *more], sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _place(within: Path, prefix: str) -> Path:
+    """A new directory that nobody else has, whoever builds the same at the same time."""
+    try:
+        within.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=prefix, dir=within))
+    except OSError as error:
+        raise MirrorError(f"cannot write {within}: {why(error)}") from error
 
 
 def _nothing_present(candidate: Candidate) -> Metadata:

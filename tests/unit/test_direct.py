@@ -542,6 +542,29 @@ def test_two_sub_directories_cannot_become_one_file(tmp_path: Path, server: Loca
         assert sha256_of(place / DEMO) == json.loads((place / "record.json").read_text())["sha256"]
 
 
+def test_two_sub_directories_are_made_at_once_in_places_of_their_own(
+    tmp_path: Path, server: LocalIndex, container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    barrier = threading.Barrier(2)
+    places: list[Path] = []
+    logs: list[Path] = []
+
+    def together(quarters: Any, profile: Any, request: BuildRequest, *_: Any, workdir: Path, log_path: Path) -> Path:
+        places.append(workdir)
+        logs.append(log_path)
+        barrier.wait(timeout=60)
+        return make_wheel(workdir / request.subdirectory, request.subdirectory, "1.0")
+
+    monkeypatch.setattr(builds, "build", together)
+    mirror = declared(tmp_path, server, *mono(tmp_path, server), container=ROOM)
+    good(mirror)
+    made = {f"{inner}-1.0-py3-none-any.whl" for inner in ("one", "two")}
+    assert wheels(mirror) == made
+    assert len(set(places)) == 2
+    assert {record(mirror, name)["log"] for name in made} == {path.name for path in logs}
+    assert len(set(logs)) == 2
+
+
 def test_what_is_not_there(tmp_path: Path, server: LocalIndex) -> None:
     mirror = declared(tmp_path, server, server.url.replace("/simple/", f"/files/{DEMO}"))
     assert "404" in bad(mirror)
