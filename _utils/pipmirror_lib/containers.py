@@ -9,7 +9,7 @@ from pathlib import Path
 from pipmirror_lib import inside, settings
 from pipmirror_lib.builder import BuilderImage
 from pipmirror_lib.engine import Engine, Mount, RunResult
-from pipmirror_lib.workplace import INSIDE, Task, Workplace, run_python
+from pipmirror_lib.workplace import INSIDE, Task, Workplace, groups_of, run_python
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,6 @@ class Containers:
         if task.wheels:
             mounts.append(Mount(task.wheels, f"{INSIDE}/wheels"))
             # The mirror's files may be for a group of readers only.
-            groups = (task.wheels.stat().st_gid,)
+            groups = groups_of(task.wheels)
         spec = dataclasses.replace(spec, mounts=tuple(mounts), groups=groups, network=task.network)
         return run_python(self.engine, spec, self.platform, task.setting)

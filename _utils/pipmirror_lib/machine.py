@@ -22,7 +22,7 @@ from pipmirror_lib.isolation import Isolation
 from pipmirror_lib.logs import Log
 from pipmirror_lib.mirror import discard
 from pipmirror_lib.watch import Watch
-from pipmirror_lib.workplace import Task, Workplace
+from pipmirror_lib.workplace import Task, Workplace, groups_of
 
 SOURCE = "this machine"
 _under_way: set[subprocess.Popen[bytes]] = set()
@@ -80,7 +80,7 @@ class ThisMachine:
             place.put(f"{name}.py", inside.source(name))
         for directory in (place.scratch, place.scratch / "home", place.scratch / "tmp"):
             give_away(directory, self.isolation.user, self.isolation.group)
-        groups = (task.wheels.stat().st_gid,) if task.wheels else ()
+        groups = groups_of(task.wheels) if task.wheels and self.isolation.user is not None else ()
         binds = [(task.wheels, place.root / "wheels")] if task.wheels and self._show(task.wheels, place) else []
         python = self.python if task.python == self.platform.python else task.python
         command = [python, "-I", str(place.inputs / "launch.py"), json.dumps(self._limits(task.limits))]

@@ -131,6 +131,23 @@ def copy_checked(source: Path, target: Path, sha256: str) -> None:
         raise BuildError(f"{source.name}: its sha256 is {digest.hexdigest()}, not {sha256}; fetch it again")
 
 
+def groups_of(wheels: Path) -> tuple[int, ...]:
+    """Whom strangers' code must belong to, to read them; nobody where everybody may, and never root's own group."""
+    found = [(path, path.stat()) for path in (*wheels.glob("*.whl"), wheels)]  # the directory is told rather
+    closed = {about.st_gid: path for path, about in found if not _open_to_all(about.st_mode)}
+    if path := closed.get(0):
+        raise BuilderError(
+            f"{path} can be read by root and its group alone, which a verification must not become: let others read "
+            "it, or give it to another group, and say so by files:dir_mode, files:file_mode or files:group"
+        )
+    return tuple(sorted(closed))
+
+
+def _open_to_all(mode: int) -> bool:
+    needed = stat.S_IROTH | stat.S_IXOTH if stat.S_ISDIR(mode) else stat.S_IROTH
+    return mode & needed == needed
+
+
 def make_readable(directory: Path) -> None:
     """Let an unprivileged user read it, whatever our own umask is."""
     for path in (directory, *directory.rglob("*")):

@@ -538,6 +538,17 @@ def test_verify_names_what_is_missing(verify: Any) -> None:
     assert "verify.log" in message
 
 
+def test_verify_is_never_in_roots_group(verify: Any, wheels: Path) -> None:
+    """In an image it may read what others must not, as on a machine."""
+    wheels.chmod(0o755)
+    code = "import os\ndef main():\n    print('groups', sorted({os.getgid(), *os.getgroups()}))\n"
+    dists.make_wheel(wheels, "curious", files={"curious.py": code}, entry_points={"curious": "curious:main"})
+    assert verify("curious").ran["curious"].output == "groups [65534]"
+    wheels.chmod(0o750)
+    with pytest.raises(BuilderError, match="can be read by root and its group alone"):
+        verify("curious")
+
+
 def test_verify_reads_what_only_a_group_may(verify: Any, wheels: Path) -> None:
     for path in (wheels, *wheels.iterdir()):
         os.chown(path, 0, 4711)

@@ -376,6 +376,20 @@ def test_verify_installs_and_runs(here: ThisMachine, wheels: Path, secret: Path)
         verify(here, wheels, secret, "broken")
 
 
+@pytest.mark.skipif(not ROOT, reason="others have no group of root's to give away")
+def test_nothing_verified_is_in_roots_group(here: ThisMachine, wheels: Path, secret: Path) -> None:
+    """A mirror that root made belongs to it, and so may a lot of this machine that others must not read."""
+    wheels.chmod(0o755)
+    code = "import os\ndef main():\n    print('groups', os.getgid(), os.getgroups())\n"
+    dists.make_wheel(wheels, "curious", files={"curious.py": code}, entry_points={"curious": "curious:main"})
+    told = verify(here, wheels, secret, "curious").ran["curious"].output
+    assert told == f"groups {here.isolation.group} []"
+    for closed, mode in ((wheels / "demo-1.0-py3-none-any.whl", 0o640), (wheels, 0o750)):
+        closed.chmod(mode)
+        with pytest.raises(BuilderError, match=rf"^{closed} can be read by root and its group alone.*files:dir_mode"):
+            verify(here, wheels, secret, "demo")
+
+
 def test_verify_without_namespaces(here: ThisMachine, wheels: Path, secret: Path) -> None:
     plain = dataclasses.replace(here, isolation=dataclasses.replace(here.isolation, namespaces=False))
     if ROOT:
