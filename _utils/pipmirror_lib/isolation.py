@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipmirror_lib import children
 from pipmirror_lib.engine import NOBODY
 from pipmirror_lib.interpreter import is_root
 
@@ -21,8 +22,8 @@ from pipmirror_lib.interpreter import is_root
 Bind = tuple[Path, Path]
 _APART = ("--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child=KILL", "--mount-proc")
 _OWN_USER = ("--user", "--map-current-user")
-# Ends with us, however we end.
-_LEASH = ("setpriv", "--pdeathsig", "KILL", "--")
+# The kernel forgets with whom it was to end as soon as a process becomes somebody else: once more, after that.
+_LAST = ("--no-new-privs", "--pdeathsig=KILL")
 _BIND = 'while [ "$1" != -- ]; do mount -o bind,ro "$1" "$2" || exit 126; shift 2; done; shift; exec "$@"'
 
 
@@ -44,13 +45,13 @@ class Isolation:
     ) -> list[str]:
         """What starts a command apart."""
         if not self.namespaces:
-            return list(command)
-        apart = [*_LEASH, "unshare", *_APART, *(() if network else ("--net",))]
+            return children.dying(command)
+        apart = children.dying(["unshare", *_APART, *(() if network else ("--net",))])
         if self.user is None:
-            return [*apart, *_OWN_USER, "--", "setpriv", "--no-new-privs", "--", *command]
+            return [*apart, *_OWN_USER, "--", "setpriv", *_LAST, "--", *command]
         members = ("--groups", ",".join(map(str, groups))) if groups else ("--clear-groups",)
         become = ["setpriv", f"--reuid={self.user}", f"--regid={self.group}", *members]
-        become += ["--no-new-privs", "--inh-caps=-all", "--bounding-set=-all", "--"]
+        become += [*_LAST, "--inh-caps=-all", "--bounding-set=-all", "--"]
         shown = [str(path) for bind in binds for path in bind]
         return [*apart, "--", "/bin/sh", "-c", _BIND, "sh", *shown, "--", *become, *command]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from pipmirror_lib import builder, interpreter, isolation, machine, proof
+from pipmirror_lib import builder, children, interpreter, isolation, machine, proof
 from pipmirror_lib.errors import BuilderError, BuildError, VerifyError
 from pipmirror_lib.isolation import Isolation
 from pipmirror_lib.machine import ThisMachine
@@ -26,6 +27,7 @@ from pipmirror_lib.settings import Container, Platform
 
 from tests.support import dists
 from tests.support.bench import Bench
+from tests.support.leaks import until
 
 HERE = Platform(name="here", image="", sets=())
 LIMITS = Container(memory=1 << 30, disk=256 << 20, pids=256, timeout=120)
@@ -60,14 +62,19 @@ def plain(here: ThisMachine, bench: Bench) -> Bench:
     return bench
 
 
-def runs(word: str) -> bool:
-    """Whether any process on this machine was given the word."""
+@pytest.fixture
+def seconds() -> str:
+    """So long as nothing else on this machine sleeps."""
+    return f"612.{secrets.randbelow(10**12):012}"
+
+
+def sleeps(seconds: str) -> bool:
     lines = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):
             lines.append(path.read_bytes())
     assert lines
-    return any(word.encode() in line for line in lines)
+    return f"sleep\0{seconds}\0".encode() in lines
 
 
 def contents(wheel: Path | list[str]) -> list[str]:
@@ -278,15 +285,15 @@ def test_a_failing_build_says_why(bench: Bench, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("namespaces", [True, False])
-def test_a_build_ends_at_its_limits(bench: Bench, plain: Bench, tmp_path: Path, namespaces: bool) -> None:
+def test_a_build_ends_at_its_limits(bench: Bench, plain: Bench, tmp_path: Path, namespaces: bool, seconds: str) -> None:
     """With all that it has started."""
     used = bench if namespaces else plain
-    code = "import subprocess, time; subprocess.Popen(['sleep', '612.5']); time.sleep(60)"
+    code = f"import subprocess, time; subprocess.Popen(['sleep', '{seconds}']); time.sleep(60)"
     with pytest.raises(BuildError, match=r"did not end within 2 seconds \(container:timeout\)"):
         used.build(
             dists.make_sdist(tmp_path, intree_backend=True, on_build=code), dataclasses.replace(LIMITS, timeout=2)
         )
-    assert not runs("612.5")
+    assert not sleeps(seconds)
     eater = dists.make_sdist(tmp_path, intree_backend=True, on_build="x = b'x' * (2 << 30)")
     with pytest.raises(BuildError, match=r"MemoryError.*; it may need more than container:memory"):
         used.build(eater)
@@ -296,10 +303,30 @@ def test_a_build_ends_at_its_limits(bench: Bench, plain: Bench, tmp_path: Path, 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, daemons outlive their build")
-def test_a_daemon_ends_with_its_build(bench: Bench, tmp_path: Path) -> None:
-    code = "import subprocess; subprocess.Popen(['sleep', '613.5'], start_new_session=True)"
+def test_a_daemon_ends_with_its_build(bench: Bench, tmp_path: Path, seconds: str) -> None:
+    code = f"import subprocess; subprocess.Popen(['sleep', '{seconds}'], start_new_session=True)"
     assert isinstance(bench.build(dists.make_sdist(tmp_path, intree_backend=True, on_build=code)), Path)
-    assert not runs("613.5")
+    assert not sleeps(seconds)
+
+
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="no setpriv")
+@pytest.mark.parametrize("namespaces", [True, False])
+def test_a_build_dies_with_a_run_that_is_killed(seconds: str, namespaces: bool) -> None:
+    code = f"""if True:
+        import dataclasses, subprocess
+        from pipmirror_lib import isolation
+        apart = isolation.available()
+        apart = dataclasses.replace(apart, namespaces=apart.namespaces and {namespaces})
+        subprocess.run(apart.command(["sleep", "{seconds}"]), **apart.options())
+    """
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen([sys.executable, "-c", code], env=environment)
+    try:
+        assert until(lambda: sleeps(seconds))
+    finally:
+        process.kill()
+        process.wait()
+    assert until(lambda: not sleeps(seconds))
 
 
 @pytest.mark.skipif(not ROOT, reason="an ordinary user's builds lie in the private directory")
@@ -415,7 +442,7 @@ def test_what_does_not_work_here_is_not_used(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     found = isolation.available()
     assert not found.namespaces
-    assert found.command(["true"]) == ["true"]
+    assert found.command(["true"]) == children.dying(["true"])
     assert str(found).endswith(", with this machine's network")
     assert (found.options().get("user") is not None) is ROOT
 
