@@ -12,7 +12,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from pipmirror_lib import inside, locks, settings
-from pipmirror_lib.engine import LABEL, Engine, ImageInfo, RunResult, RunSpec
+from pipmirror_lib.engine import LABEL, Engine, ImageInfo, RunResult, RunSpec, oci_platform
 from pipmirror_lib.errors import BuilderError, EngineError
 from pipmirror_lib.images import DEBOOTSTRAPPED_LABEL, BaseImage, Progress, ensure, present
 from pipmirror_lib.logs import reason, short
@@ -24,7 +24,7 @@ from pipmirror_lib.workplace import Quarters, Task
 RECIPE = 1
 REPOSITORY = "pipmirror-builder"
 KINDS = ("builder", "verify")
-_LABELS = {name: f"{LABEL}.{name}" for name in ("recipe", "platform", "kind", "base", "base-source", "command")}
+_LABELS = {name: f"{LABEL}.{name}" for name in ("recipe", "platform", "kind", "base", "base-source", "asked")}
 _SHELL = 'if command -v bash >/dev/null 2>&1; then exec bash -c "$1"; fi; exec /bin/sh -c "$1"'
 _BEGIN, _END = "-----BEGIN PIPMIRROR PROFILE-----", "-----END PIPMIRROR PROFILE-----"
 
@@ -196,9 +196,15 @@ def _made_labels(platform: settings.Platform, base: BaseImage, kind: str) -> dic
         "kind": kind,
         "base": base.id,
         "base-source": base.source,
-        "command": hashlib.sha256(platform.pre_command.encode()).hexdigest(),
+        "asked": _asked(platform),
     }
     return {_LABELS[key]: value for key, value in values.items()}
+
+
+def _asked(platform: settings.Platform) -> str:
+    """What a platform asks for, whatever its base image is by now; a digest, as a label may not hold any text."""
+    asked = [platform.image, oci_platform(platform.architecture), platform.python, platform.pre_command]
+    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
 
 def _prepare_failure(platform: settings.Platform, spec: RunSpec, kind: str, result: RunResult) -> str:
@@ -217,13 +223,14 @@ def _prepare_failure(platform: settings.Platform, spec: RunSpec, kind: str, resu
 def _remove_superseded(engine: Engine, made: ImageInfo, rebuild_after: int) -> None:
     """Remove what nobody will ask for again.
 
-    Two mirrors may give platforms of one name different commands: those images live until they are too old.
+    Two mirrors may mean different things by one name (another command, image, architecture or python): those images
+    live until they are too old, as do those that do not say it because an older release made them.
     """
     same = {_LABELS[key]: made.labels[_LABELS[key]] for key in ("platform", "kind")}
     # One of the same recipe has lost its name to the new one, whatever platform it was made for.
     nameless = engine.find({_LABELS["recipe"]: made.labels[_LABELS["recipe"]]})
     for info in {info.id: info for info in (*engine.find(same), *nameless)}.values():
-        ours = info in nameless or info.labels.get(_LABELS["command"]) == made.labels[_LABELS["command"]]
+        ours = info in nameless or info.labels.get(_LABELS["asked"]) == made.labels[_LABELS["asked"]]
         if info.id != made.id and (ours or _expired(info, rebuild_after)):
             with suppress(EngineError):  # in use by another run, which will leave it to the next one
                 remove(engine, info)

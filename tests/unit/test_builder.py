@@ -218,12 +218,34 @@ def test_prepare_leaves_an_image_that_is_in_use(fake: FakeEngine, tmp_path: Path
     assert first.id in fake.images
 
 
-def test_two_mirrors_with_two_commands_do_not_take_turns(fake: FakeEngine, tmp_path: Path) -> None:
-    other = dataclasses.replace(PLATFORM, pre_command="other")
+@pytest.mark.parametrize(
+    "change",
+    [{"pre_command": "other"}, {"python": "python3.12"}, {"architecture": "386"}, {"image": "debian:trixie"}],
+    ids=lambda change: str(*change),
+)
+def test_two_mirrors_that_mean_two_things_by_one_name_do_not_take_turns(
+    fake: FakeEngine, tmp_path: Path, change: dict[str, str]
+) -> None:
+    other = dataclasses.replace(PLATFORM, **change)  # type: ignore[arg-type]
     prepare(fake, tmp_path)
     prepare(fake, tmp_path, other)
     assert prepare(fake, tmp_path).reused
     assert prepare(fake, tmp_path, other).reused
+
+
+def test_an_image_that_does_not_say_what_it_was_made_for_stays_until_it_is_too_old(
+    fake: FakeEngine, tmp_path: Path
+) -> None:
+    """As older releases made them."""
+    first = prepare(fake, tmp_path)
+    labels = {key: value for key, value in fake.images[first.id].labels.items() if not key.endswith(".asked")}
+    fake.images[first.id] = dataclasses.replace(fake.images[first.id], labels=labels)
+    fake.add("newbase", name="debian:bookworm")
+    assert not prepare(fake, tmp_path, rebuild_after=1000).reused
+    assert fake.removed == []
+    age(fake, first.id, 2000)
+    assert not prepare(fake, tmp_path, rebuild_after=1000, force=True).reused
+    assert first.id in fake.removed
 
 
 def test_prepare_notices_a_new_base_image(fake: FakeEngine, tmp_path: Path) -> None:
