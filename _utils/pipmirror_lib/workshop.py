@@ -38,7 +38,7 @@ from pipmirror_lib.errors import (
     WheelError,
     why,
 )
-from pipmirror_lib.index import Fetched, Index
+from pipmirror_lib.index import Index
 from pipmirror_lib.index_source import IndexSource
 from pipmirror_lib.kept import KeptBuilds
 from pipmirror_lib.logs import short
@@ -125,6 +125,8 @@ class Workshop:
                 return self.wheel(candidate)
             except BuildError as error:
                 return error
+            except PackageIndexError as error:
+                return BuildError(str(error))
             finally:
                 self.ended.add(candidate.filename)
 
@@ -275,7 +277,16 @@ class Workshop:
             raise BuildError(f"{sources}: build requirement {short(text)!r} is invalid: {short(str(error))}") from error
 
     def _build_requirements(self, sources: Sources, asked: list[Requirement]) -> list[tuple[Path, str]]:
-        """Wheels (with sha256) that the build needs, built first where they are sdists themselves."""
+        """Wheels (with sha256) that the build needs; whatever keeps them away is this build's failure alone."""
+        try:
+            return self._needed(sources, asked)
+        except ResolutionError as error:
+            raise BuildError(f"{sources}: build requirements: {error} (build_constraints)") from error
+        except (PackageIndexError, WheelError) as error:
+            raise BuildError(f"{sources}: build requirements: {error}") from error
+
+    def _needed(self, sources: Sources, asked: list[Requirement]) -> list[tuple[Path, str]]:
+        """Decided by the same resolver; built first where they are sdists themselves."""
         question = Question(
             requirements=tuple(asked),
             profile=self.profile,
@@ -283,10 +294,7 @@ class Workshop:
             timeout=self.mirror.resolve_timeout,
         )
         source = IndexSource(self.index, {}, _nothing_present, build=self.metadata, begin=self.begin)
-        try:
-            answer = resolve.resolve(question, source)
-        except ResolutionError as error:
-            raise BuildError(f"{sources}: build requirements: {error} (build_constraints)") from error
+        answer = resolve.resolve(question, source)
         if answer.missing:
             reasons = "; ".join(dict.fromkeys(answer.missing.values()))
             raise BuildError(f"{sources}: build requirements cannot be met: {reasons} (build_constraints)")
@@ -296,15 +304,9 @@ class Workshop:
                 built = self.wheel(needed)
                 found.append((built.path, str(built.record["sha256"])))
             else:
-                fetched = self._fetched(sources, needed)
+                fetched = self.index.file(needed).result()
                 found.append((fetched.path, fetched.sha256))
         return sorted(found)
-
-    def _fetched(self, sources: Sources, needed: Candidate) -> Fetched:
-        try:
-            return self.index.file(needed).result()
-        except PackageIndexError as error:
-            raise BuildError(f"{sources}: build requirements: {error}") from error
 
     def _admissible(
         self, sources: Sources, outcome: Path, record: Record, project: NormalizedName | None, version: Version | None

@@ -286,6 +286,22 @@ def test_an_sdist_that_does_not_come_fails_only_who_needs_it(
     assert wheels(wanting) == {DEMO, DEP}
 
 
+@pytest.mark.parametrize("lost", ["/simple/tool/", "tool-1.0-py3-none-any.whl", "/files/tool-1.0.tar.gz"])
+def test_a_build_requirement_that_does_not_come_fails_only_who_needs_it(
+    tmp_path: Path, declared: Mirror, server: LocalIndex, lost: str
+) -> None:
+    make = make_sdist if lost.endswith(".tar.gz") else make_wheel
+    server.add(make(tmp_path / "more", "tool", "1.0"))
+    server.add(make_sdist(tmp_path / "sdists", "src", "1.0", build_requires=["tool"], static_metadata=True))
+    server.fail = {lost: Fault(503, times=None)}
+    wanting = declare(tmp_path, server.url, packages=["demo"], sets={"more": ["src"]})
+    comment = bad(wanting)
+    assert "src 1.0: build requirements: " in comment
+    assert "503" in comment
+    assert wheels(wanting) == {DEMO, DEP}
+    consistent(wanting)
+
+
 def test_metadata_that_is_missing_beside_a_wheel_is_only_a_warning(declared: Mirror, server: LocalIndex) -> None:
     server.fail = {".metadata": Fault(404, times=None)}
     comment = good(declared)["comment"]

@@ -21,7 +21,7 @@ from pipmirror_lib.wheels import sha256_of
 from pipmirror_lib.workshop import ROUNDS, Workshop
 
 from tests.support.dists import make_sdist, make_wheel
-from tests.support.localindex import LocalIndex
+from tests.support.localindex import Fault, LocalIndex
 from tests.support.mirrors import declare, equip
 from tests.support.worlds import PROFILE
 
@@ -515,6 +515,18 @@ def test_one_that_fails_does_not_keep_the_others_back(
     shop = workshop(container=ROOM)
     outcomes = shop.wheels([sdist(shop, "bad"), sdist(shop, "good")])
     assert str(outcomes["bad-1.0.tar.gz"]) == "bad 1.0: no compiler"
+    assert not isinstance(outcomes["good-1.0.tar.gz"], BuildError)
+
+
+def test_one_that_does_not_come_does_not_keep_the_others_back(
+    workshop: Callable[..., Workshop], container: Container, server: LocalIndex, tmp_path: Path
+) -> None:
+    for name in ("bad", "good"):
+        add(server, tmp_path, name)
+    server.fail = {"/files/bad-1.0.tar.gz": Fault(503, times=None)}
+    shop = workshop()
+    outcomes = shop.wheels([sdist(shop, "bad"), sdist(shop, "good")])
+    assert "503" in str(outcomes["bad-1.0.tar.gz"])
     assert not isinstance(outcomes["good-1.0.tar.gz"], BuildError)
 
 
