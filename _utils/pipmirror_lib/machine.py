@@ -59,11 +59,8 @@ class ThisMachine:
             raise BuilderError(
                 f"{platform.name}: {python} lies where an unprivileged user cannot run it; set python to another one"
             )
-        shelter = _shelter(private)
-        if os.path.lexists(shelter):  # left by a run that was killed
-            _check_own(shelter)
-            discard(shelter)
-        return cls(platform, python, isolation.available(), shelter)
+        discard_leftovers(private)
+        return cls(platform, python, isolation.available(), shelter_of(private))
 
     @property
     def id(self) -> str:
@@ -160,6 +157,14 @@ class _Shelter(_Place):
                 self._machine.shelter.rmdir()
 
 
+def discard_leftovers(private: Path) -> None:
+    """Remove what a killed run has left outside the platform's private directory; its lock must be held."""
+    shelter = shelter_of(private)
+    if os.path.lexists(shelter):
+        _check_own(shelter)
+        discard(shelter)
+
+
 def bring(source: Path, target: Path) -> None:
     """Copy the regular files; of what is none only the name comes along, as that of a directory, to be refused."""
     discard(target)
@@ -185,7 +190,7 @@ def _copied(source: str, target: Path) -> bool:
         os.close(descriptor)
 
 
-def _shelter(private: Path) -> Path:
+def shelter_of(private: Path) -> Path:
     """The same for every run, so that the next one finds what a killed one has left."""
     # On disk, and not mounted noexec, where the system has such a place.
     usual = os.environ.get("TMPDIR") or ("/var/tmp" if os.path.isdir("/var/tmp") else tempfile.gettempdir())  # noqa: S108

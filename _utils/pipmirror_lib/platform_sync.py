@@ -14,7 +14,7 @@ from pipmirror_lib.containers import Containers
 from pipmirror_lib.engine import Engine
 from pipmirror_lib.errors import BuilderError, EngineError, VerifyError
 from pipmirror_lib.lazily import made_once
-from pipmirror_lib.machine import ThisMachine
+from pipmirror_lib.machine import ThisMachine, discard_leftovers
 from pipmirror_lib.mirror import PlatformDirectory, Record
 from pipmirror_lib.moments import now
 from pipmirror_lib.profile import TargetProfile
@@ -137,6 +137,7 @@ class PlatformSync:
             return []
         with self._locked():
             found = clean.of_platform(self.directory)
+            discard_leftovers(self.directory.private)
             self._recovered(killed=False)  # what has been promised is no leftover; containers are looked for at the end
             self.details["leftovers"] = sweep.told(clean.rest(self.directory, found, self.details.get("recovered", ())))
         return []
@@ -158,10 +159,11 @@ class PlatformSync:
     def _recovered(self, killed: bool) -> Record:
         """The manifest, after what an interrupted run has begun is finished, and what it left is removed."""
         manifest = self.directory.manifest()
-        if killed and self.platform.image:
+        if killed:
+            discard_leftovers(self.directory.private)
             # Its container may run for ever, and perhaps nothing will need the engine for a long time.
             with suppress(EngineError):
-                _ = self.engine
+                _ = self.platform.image and self.engine
         if recovered := self.directory.recover(manifest):
             self.notes.append(f"finished an interrupted sync: {explain.count(len(recovered), 'wheel')} recovered")
             self.details["recovered"] = recovered

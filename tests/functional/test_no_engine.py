@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from pipmirror_lib import machine
 
 from tests.functional.conftest import prepared
 from tests.support.salt import REPOSITORY, Minion
@@ -49,6 +50,19 @@ def test_a_highstate_on_this_machine(here: Site) -> None:
     assert (here.asked(), here.stamps(HERE)) == ([], before)
     assert here.call("prune").code == 0
     assert "builder images" not in here.call("prune").value["comment"], "there is no engine to be asked for them"
+
+
+@pytest.mark.parametrize("what", ["sync", "clean"])
+def test_what_a_killed_run_left_outside_goes(here: Site, what: str) -> None:
+    """Although nothing must be built any more, and so nobody would come by."""
+    here.settings["packages"] = ["alpha"]
+    here.good(here.apply())
+    private = here.private(HERE)
+    shelter = machine.shelter_of(private)
+    (shelter / "x").mkdir(parents=True)
+    (private / "holder").write_text("somewhere/1/1")  # as a kill leaves it
+    assert here.call(what).code == 0
+    assert not shelter.exists()
 
 
 def test_a_new_interpreter_is_asked_anew(here: Site, tmp_path: Path) -> None:
