@@ -185,7 +185,7 @@ class Index:
         return place
 
     def _download(self, url: str, target: Path, sha256: str, size: int | None, **of_url: Any) -> Fetched:
-        with transfer.unfinished(target, keep=bool(sha256)) as partial:
+        with transfer.unfinished(target, sha256) as partial:
             if partial is None:
                 return Fetched(target, sha256)
             self._under_way[target] = partial

@@ -18,6 +18,7 @@ import requests
 from pipmirror_lib import linked
 from pipmirror_lib.answers import CHUNK, Answer
 from pipmirror_lib.errors import MirrorError, PackageIndexError, why
+from pipmirror_lib.wheels import sha256_of
 
 # Seconds for which another run's download may stand still, and between two looks at it.
 PATIENCE = 10.0
@@ -125,21 +126,22 @@ class Transfer:
 
 
 @contextmanager
-def unfinished(target: Path, *, keep: bool) -> Iterator[Path | None]:
-    """Where to write until it is whole. With `keep` it is found there again, by whichever run comes first.
+def unfinished(target: Path, sha256: str) -> Iterator[Path | None]:
+    """Where to write until it is whole. With a sha256 it is found there again, by whichever run comes first.
 
     None where another run was fetching the same file, and has brought it: states that run at once lack the same. One
     that does not get on is waited for no longer, and there is a place of our own.
     """
-    if keep:
+    if sha256:
         part = target.with_name(f"{target.name}.part")
-        for waited in _while_it_grows(part):
-            if waited and target.exists():
+        before = _identity(target)  # damaged, or it would not be fetched
+        for _ in _while_it_grows(part):
+            if _has_come(target, before, sha256):
                 yield None
                 return
             with _held(part) as ours:
                 if ours:
-                    yield None if waited and target.exists() else part
+                    yield None if _has_come(target, before, sha256) else part
                     return
     alone = linked.unfinished(target)
     try:
@@ -148,16 +150,35 @@ def unfinished(target: Path, *, keep: bool) -> Iterator[Path | None]:
         alone.unlink(missing_ok=True)
 
 
-def _while_it_grows(part: Path) -> Iterator[bool]:
-    """Now and then, and first at once (False), until nothing has come for a while."""
-    yield False
+def _identity(path: Path) -> tuple[int, ...]:
+    """Another one as soon as another file is put there; empty where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _has_come(target: Path, before: tuple[int, ...], sha256: str) -> bool:
+    """Whether another file lies there than before, and is the one that was promised."""
+    if _identity(target) in ((), before):
+        return False
+    try:
+        return sha256_of(target) == sha256
+    except OSError:  # gone again
+        return False
+
+
+def _while_it_grows(part: Path) -> Iterator[None]:
+    """Now and then, and first at once, until nothing has come for a while."""
+    yield
     size, since = -1, time.monotonic()
     while time.monotonic() - since < PATIENCE:
         time.sleep(_TICK)
         with suppress(OSError):  # it has got its own name
             if (grown := part.stat().st_size) != size:
                 size, since = grown, time.monotonic()
-        yield True
+        yield
 
 
 @contextmanager

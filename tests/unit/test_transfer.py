@@ -179,14 +179,47 @@ def test_one_that_does_not_get_on_is_waited_for_no_longer(
     monkeypatch.setattr(transfer, "PATIENCE", 0.2)
     break_off(tmp_path, server)
     (part,) = parts(tmp_path)
-    with transfer.unfinished(part.with_suffix(""), keep=True) as ours:
+    with transfer.unfinished(part.with_suffix(""), server.files[NAME].sha256) as ours:
         assert ours == part
         fetched = fetch(tmp_path, server)
         assert fetched.sha256 == server.files[NAME].sha256
         assert asked(server) == [(200, "")]
         assert part.stat().st_size == HALF
-    with transfer.unfinished(part.with_suffix(""), keep=True) as again:
+    with transfer.unfinished(part.with_suffix(""), server.files[NAME].sha256) as again:
         assert again == part
+
+
+def test_a_damaged_file_is_not_what_another_run_has_brought(
+    tmp_path: Path, server: LocalIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "PATIENCE", 0.2)
+    break_off(tmp_path, server)
+    (part,) = parts(tmp_path)
+    part.with_suffix("").write_bytes(b"damaged")
+    with transfer.unfinished(part.with_suffix(""), server.files[NAME].sha256) as ours:
+        assert ours == part
+        fetched = fetch(tmp_path, server)
+    assert sha256_of(fetched.path) == fetched.sha256 == server.files[NAME].sha256
+
+
+@pytest.mark.parametrize("sound", [True, False])
+def test_what_another_run_brings_is_looked_at(tmp_path: Path, server: LocalIndex, sound: bool) -> None:
+    """It takes the place of a damaged file while it is waited for; or what comes is damaged itself."""
+    break_off(tmp_path, server)
+    (part,) = parts(tmp_path)
+    target, whole = part.with_suffix(""), server.files[NAME].path.read_bytes()
+    target.write_bytes(b"damaged")
+    with ThreadPoolExecutor(1) as pool:
+        with transfer.unfinished(target, server.files[NAME].sha256):
+            run = pool.submit(fetch, tmp_path, server)
+            while not server.log and not run.done():  # from then on it waits
+                time.sleep(0.01)
+            time.sleep(0.3)
+            part.write_bytes(whole if sound else b"damaged as well")
+            part.rename(target)
+        fetched = run.result()
+    assert sha256_of(fetched.path) == fetched.sha256 == server.files[NAME].sha256
+    assert len(asked(server)) == (0 if sound else 1)
 
 
 def test_what_was_brought_to_its_end_meanwhile_is_nobodys_beginning(
@@ -203,7 +236,7 @@ def test_what_was_brought_to_its_end_meanwhile_is_nobodys_beginning(
         (tmp_path / f"{NAME}.part").rename(target)
 
     monkeypatch.setattr(fcntl, "flock", renamed_meanwhile)
-    with transfer.unfinished(target, keep=True) as place:
+    with transfer.unfinished(target, "0" * 64) as place:
         assert place not in (target, tmp_path / f"{NAME}.part")
 
 
