@@ -207,6 +207,7 @@ def prune(mirror=None, platform=None, force=False, test=False, **settings):
         salt-call pipmirror.prune test=True
         salt-call pipmirror.prune platform=debian-bookworm keep_days=0
     """
+    _check_flags(force=force, test=test)
     from pipmirror_lib import sync as library
 
     with _errors():
@@ -274,6 +275,7 @@ def publish(mirror=None, platform=None, test=False, **settings):
 
         salt-call pipmirror.publish
     """
+    _check_flags(test=test)
     if test:
         from pipmirror_lib import reports
 
@@ -343,6 +345,7 @@ def plan(mirror=None, platform=None, resolve=False, upgrade=False, **settings):
         salt-call pipmirror.plan platform=debian-bookworm resolve=True
         salt-call pipmirror.plan upgrade=True
     """
+    _check_flags(resolve=resolve, upgrade=upgrade)
     from pipmirror_lib import reports
 
     return {"platforms": _ask(reports.plans, mirror, platform, settings, resolve=resolve, upgrade=upgrade)}
@@ -586,6 +589,7 @@ def _ask(question, mirror, platform, arguments, **options):
 
 def _act(action, mirror, platform, arguments, **options):
     """Let the library act on every mirror, and set the return code."""
+    _check_flags(**options)
     with _errors(), _progress() as tell:
         mirrors, platform = _mirrors(mirror, arguments), _text(platform)
         comments, results, good = [], {"platforms": {}}, True
@@ -622,6 +626,13 @@ def _declared(arguments):
         return [*_mirrors(None, {}), *_mirrors(None, arguments)]
     except SettingsError:
         return None
+
+
+def _check_flags(**flags):
+    """A word that is no flag must not count as one: ``force=nein`` is not meant to force."""
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            raise CommandExecutionError(f"{name}: must be True or False, not {value!r}")
 
 
 def _text(name):

@@ -83,5 +83,7 @@ def _names(mirror: Mirror) -> list[str]:
 
 
 def _images(mirror: Mirror, name: str) -> list[str]:
+    if not mirror.platform(name).image:
+        return []  # what it has been prepared with is the machine's own Python
     state = read_json(PlatformDirectory.of(mirror, name).state_path)
     return [str(state[key]) for key in ("image", "verify_image") if state.get(key)]

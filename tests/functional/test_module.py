@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from salt.exceptions import CommandExecutionError
 
 from _modules import pipmirror
 from tests.functional.conftest import prepared
@@ -298,3 +299,13 @@ def test_documentation(minion: Minion) -> None:
     for name, text in documented.items():
         assert re.search(rf"salt-call {re.escape(name)}\b", text), name
         assert "CLI Example" in text
+
+
+@pytest.mark.parametrize(
+    ("function", "flag"),
+    [("sync", "upgrade"), ("prepare", "force"), ("verify", "hashes"), ("prune", "force"), ("prune", "test")]
+    + [("clean", "test"), ("publish", "test"), ("plan", "resolve"), ("plan", "upgrade")],
+)
+def test_a_word_is_no_flag(function: str, flag: str) -> None:
+    with pytest.raises(CommandExecutionError, match=f"{flag}: must be True or False, not 'nein'"):
+        getattr(pipmirror, function)(**{flag: "nein"})

@@ -153,16 +153,28 @@ def test_a_faulty_configuration_replaces_nothing(plain: Served) -> None:
 
 
 def test_faults_of_the_pillar(served: Served) -> None:
-    served.minion.extra_pillar["pipmirror_server"] = {"target": "x;y", "lisen": [1], "names": ["a; b"], "tls": {"k": 1}}
+    faulty = {"target": "x;y", "lisen": [1], "names": "a; b", "htpasswd": {}, "tls": {"k": 1, "key": "x"}}
+    served.minion.extra_pillar["pipmirror_server"] = faulty
     (state,) = served.server.apply(served.minion, "pipmirror.server").states.values()
     assert state["result"] is False
     told = state["comment"].splitlines()
     assert [line.split(": ", 1)[0] for line in told] == [
         "pipmirror_server:lisen",
-        "pipmirror_server:tls:k",
         "pipmirror_server:target",
+        "pipmirror_server:htpasswd",
+        "pipmirror_server:tls:k",
+        "pipmirror_server:tls",
+        "pipmirror_server:tls",
         "pipmirror_server:names",
     ]
+    served.minion.extra_pillar["pipmirror_server"] = {"target": "/x", "tls": "/etc/ssl/x.pem"}
+    (state,) = served.server.apply(served.minion, "pipmirror.server").states.values()
+    assert state["comment"].startswith("pipmirror_server:tls: must be a mapping")
+
+
+def test_one_value_needs_no_list(served: Served) -> None:
+    serve(served, listen=80, names="mirror.example.com", allow="0.0.0.0/0")
+    assert served.get(f"{PLATFORM}/simple/", Host="mirror.example.com").status_code == 200
 
 
 def test_who_may_read(served: Served) -> None:
