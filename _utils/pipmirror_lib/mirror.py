@@ -236,8 +236,11 @@ class PlatformDirectory:
     def _enter(self, staged: Path, filename: str) -> None:
         """The wheel first, then what advertises it."""
         move(staged, self.public / filename)
-        if _side(staged).is_file():
-            move(_side(staged), _side(self.public / filename))
+        side, known = _side(staged), _side(self.public / filename)
+        if side.is_file() and known.is_file() and known.read_bytes() == side.read_bytes():
+            side.unlink()  # the wheel alone was lost
+        elif side.is_file():
+            move(side, known)
 
     def _side_file(self, filename: str, metadata: bytes) -> None:
         """METADATA beside its wheel (PEP 658), so that clients need not fetch the wheel to decide."""
