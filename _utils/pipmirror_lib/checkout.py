@@ -115,12 +115,12 @@ class _Git:
         return ""
 
     def run(self, *arguments: str, inside: bool = True, trusted: bool = True, fails: bool = False) -> str:
-        """What it prints; `inside` the tree, if there is one; `trusted` to use this machine's keys."""
+        """What it prints; `inside` the tree, if there is one; `trusted` to use keys and the reference's password."""
         if shutil.which("git") is None:
             raise PackageIndexError(f"{self._reference}: the program git is missing on this machine; install it")
         place = ["-C", str(self._tree)] if inside and self._tree else []
         with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors, ExitStack() as kept:
-            secrets = {origin: kept.enter_context(_readable(text)) for origin, text in self._secrets()}
+            secrets = {origin: kept.enter_context(_readable(text)) for origin, text in self._secrets(trusted)}
             options = [word for option in self._options(secrets) for word in ("-c", option)]
             git = subprocess.Popen(
                 children.dying(["git", *options, *place, *arguments]),
@@ -140,7 +140,7 @@ class _Git:
             for stream in (output, errors):
                 stream.seek(0)
             if git.returncode and not fails:
-                raise PackageIndexError(f"{self._reference}: {self._reason(errors.read(1 << 16))}")
+                raise PackageIndexError(f"{self._reference}: {self._reason(errors.read(1 << 16), trusted)}")
             return output.read(1 << 20).decode("utf-8", "replace")
 
     def _watch(self, git: subprocess.Popen[bytes]) -> None:
@@ -155,10 +155,10 @@ class _Git:
             if fault := _too_much(self._tree):
                 raise PackageIndexError(f"{self._reference}: {fault}; it cannot be built here")
 
-    def _secrets(self) -> Iterator[tuple[str, str]]:
+    def _secrets(self, trusted: bool) -> Iterator[tuple[str, str]]:
         """What git is told when it asks for an origin's credentials, in its own words."""
         parts = urlsplit(self._reference.address)
-        if self._reference.credentials:
+        if self._reference.credentials and trusted:
             yield f"{parts.scheme}://{parts.netloc}", _answer(self._reference.credentials)
         proxy, pair = split(self._proxy)
         if pair:
@@ -209,12 +209,15 @@ class _Git:
         environment["GIT_ALLOW_PROTOCOL"] = environment["GIT_ALLOW_PROTOCOL"].replace("ssh:", "")
         return environment
 
-    def _reason(self, output: bytes) -> str:
+    def _reason(self, output: bytes, trusted: bool) -> str:
         """git's own word, on one line."""
         lines = output.decode("utf-8", "replace").splitlines()
         telling = (line for line in lines if line.startswith(("fatal:", "error:", "remote:")))
         said = re.sub(r"://[^/@\s]*@", "://", next(telling, lines[-1] if lines else ""))
-        if "could not read" in said or "Authentication failed" in said:
+        refused = "could not read" in said or "Authentication failed" in said
+        if refused and not trusted:
+            return "a submodule wants credentials, and no submodule gets any; strangers say where it lies"
+        if refused:
             hint = "its credentials are refused" if self._reference.credentials else "it wants credentials"
             return f"{bare(self._reference.address)} refuses us: {hint} (git+https://USER:PASSWORD@…)"
         return f"git: {short(said)}"

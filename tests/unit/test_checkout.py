@@ -181,6 +181,22 @@ def test_credentials_do_not_follow_to_another_server(demo: Served, server: GitSe
         assert "inner/inner.txt" in members
 
 
+@pytest.mark.parametrize("inner", ["URL", "../secret.git"])
+def test_nor_to_another_repository_of_the_same_server(
+    demo: Served, server: GitServer, tmp_path: Path, inner: str
+) -> None:
+    other = server.repository("secret")
+    other.commit({"payroll.txt": ""})
+    demo.git("submodule", "add", "-q", other.url, "inner")
+    demo.git("config", "-f", ".gitmodules", "submodule.inner.url", inner.replace("URL", other.url))
+    demo.commit({})
+    server.username, server.password = "me", SECRET
+    with pytest.raises(PackageIndexError, match="a submodule wants credentials, and no submodule gets any"):
+        fetched(demo.url.replace("//", f"//me:{SECRET}@"), tmp_path)
+    server.password = ""
+    assert "inner/payroll.txt" in fetched(demo.url, tmp_path)[1]
+
+
 def test_nothing_of_the_repository_runs(demo: Served, tmp_path: Path) -> None:
     trap = tmp_path / "trapped"
     demo.commit({".gitattributes": "*.txt filter=trap\n", "three.txt": "3"})
