@@ -11,7 +11,8 @@ from pathlib import Path
 from pipmirror_lib.wheels import sha256_of
 
 
-def unfinished(target: Path) -> Path:
+def own_part(target: Path) -> Path:
+    """Beside it, where only this thread writes."""
     return target.with_name(f"{target.name}.{os.getpid()}.{threading.get_ident()}.part")
 
 
@@ -21,7 +22,7 @@ def under(target: Path, known: Path, sha256: str) -> Path | None:
     At once, because whoever keeps it there may prune it before it is wanted here. Disks and people damage files: what
     is linked to another platform, or replaces the damage, must be whole.
     """
-    link = unfinished(target)
+    link = own_part(target)
     try:
         try:
             os.link(known, link)

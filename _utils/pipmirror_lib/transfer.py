@@ -143,7 +143,7 @@ def unfinished(target: Path, sha256: str) -> Iterator[Path | None]:
                 if ours:
                     yield None if _has_come(target, before, sha256) else part
                     return
-    alone = linked.unfinished(target)
+    alone = linked.own_part(target)
     try:
         yield alone
     finally:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from pipmirror_lib import settings
 from pipmirror_lib.engine import Engine, Mount, RunResult, RunSpec, give_away
@@ -108,12 +109,22 @@ class Quarters(Protocol):
         """Run to the end, or to a limit; EngineError or BuilderError where it cannot begin."""
 
 
-def read_untrusted(path: Path, limit: int) -> bytes:
+def open_untrusted(path: Path | str) -> BinaryIO:
+    """A regular file that strangers may have put there; OSError where it is anything else."""
     # A link could lead to a secret, and opening a pipe would wait for a writer that never comes.
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    with open(os.open(path, flags), "rb") as stream:
-        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-            raise ValueError(f"{path.name} is not a regular file")
+    descriptor = os.open(path, flags)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+        return open(descriptor, "rb")
+    except OSError:
+        os.close(descriptor)
+        raise
+
+
+def read_untrusted(path: Path, limit: int) -> bytes:
+    with open_untrusted(path) as stream:
         content = stream.read(limit + 1)
     if len(content) > limit:
         raise ValueError(f"{path.name} is larger than {limit} bytes")

@@ -5,12 +5,9 @@ The host fetches, hashes and checks; the container alone runs the project's code
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import os
 import shutil
-import stat
 import tempfile
 import threading
 from collections.abc import Callable, Iterable
@@ -52,7 +49,7 @@ from pipmirror_lib.settings import Mirror
 from pipmirror_lib.sources import FetchedReference, slug
 from pipmirror_lib.suspect import check_built
 from pipmirror_lib.wheels import Metadata, WheelName, checked_metadata, parse_name, sha256_of
-from pipmirror_lib.workplace import Quarters
+from pipmirror_lib.workplace import Quarters, open_untrusted
 from pipmirror_lib.world import Question
 
 # What a backend asks for on the way may ask for more in turn; a backend that never stops asking is stopped.
@@ -360,11 +357,7 @@ def _nothing_present(candidate: Candidate) -> Metadata:
 def _copy(source: Path, target: Path) -> None:
     """Copy a regular file without following links; what others may have linked is never written into."""
     try:
-        # Nor waits for whoever writes into a pipe.
-        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-        with os.fdopen(os.open(source, flags), "rb") as reader, target.open("xb") as writer:
-            if not stat.S_ISREG(os.fstat(reader.fileno()).st_mode):
-                raise OSError(errno.EINVAL, "it is not a regular file")
+        with open_untrusted(source) as reader, target.open("xb") as writer:
             shutil.copyfileobj(reader, writer)
     except OSError as error:
         with suppress(OSError):

@@ -47,6 +47,7 @@ from pipmirror_lib.mirror import discard
 from pipmirror_lib.profile import TargetProfile
 from pipmirror_lib.sdists import BuildSystem, read_build_system, read_pkg_info
 from pipmirror_lib.settings import Container, Platform
+from pipmirror_lib.workplace import open_untrusted
 
 from tests.support import dists
 
@@ -1081,6 +1082,17 @@ def test_hostile_requires_are_refused(tmp_path: Path, kind: str) -> None:
     HOSTILE[kind](path)
     with pytest.raises(BuildError, match="demo 1: the build backend asks for invalid requirements"):
         builds.read_requires(path, "demo 1")
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "directory"])
+def test_only_a_regular_file_is_opened_and_nothing_else_stays_open(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "out"
+    HOSTILE[kind](path)
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(100):
+        with pytest.raises(OSError, match=r"not a regular file|symbolic links"):
+            open_untrusted(path)
+    assert len(os.listdir("/proc/self/fd")) < before + 50, "other threads may open some as well"
 
 
 def test_requires_are_read(tmp_path: Path) -> None:
