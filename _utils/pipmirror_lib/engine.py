@@ -209,7 +209,9 @@ class Engine:
         """{id: name} of the containers of runs on this machine that were killed before they could remove them."""
         with translated("list containers"):
             rows = self._api.containers(all=True, filters={"label": _label_filter({LABEL: "1"})})
-        gone = (row for row in rows if processes.is_gone(row.get("Labels", {}).get(OWNER_LABEL, "")))
+        owners = ((row, row.get("Labels", {}).get(OWNER_LABEL, "")) for row in rows)
+        # An engine elsewhere may serve another machine of our name.
+        gone = (row for row, owner in owners if processes.is_gone(owner, shared=not self.is_local))
         return {row["Id"]: ", ".join(name.lstrip("/") for name in row.get("Names") or ()) for row in gone}
 
     def remove_abandoned(self) -> list[str]:

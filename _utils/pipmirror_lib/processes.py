@@ -6,20 +6,28 @@ import os
 import socket
 from pathlib import Path
 
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+
 
 def owner() -> str:
-    """HOST/PID/BEGAN of this process."""
+    """HOST/PID/BEGAN/BOOT of this process."""
     pid = os.getpid()
-    return f"{socket.gethostname()}/{pid}/{_began(pid)}"
+    return f"{socket.gethostname()}/{pid}/{_began(pid)}/{_boot()}"
 
 
-def is_gone(text: str) -> bool:
-    """Whether that process of this machine has ended; of others we cannot know."""
-    host, _, rest = text.partition("/")
-    pid, _, began = rest.partition("/")
+def is_gone(text: str, *, shared: bool = False) -> bool:
+    """Whether that process of this machine has ended; of others we cannot know.
+
+    `shared`: machines of one name may both have written such texts there. Then those of another start of the machine,
+    or of none (an older release), are another's.
+    """
+    host, pid, began, boot = (text.split("/") + [""] * 3)[:4]
     # On Windows, signal 0 would end it.
     if os.name != "posix" or host != socket.gethostname() or not (pid.isascii() and pid.isdecimal()):
         return False
+    here = _boot()
+    if boot != here and (shared or (boot and here)):
+        return not shared
     try:
         os.kill(int(pid), 0)
     except (ProcessLookupError, OverflowError):
@@ -28,6 +36,14 @@ def is_gone(text: str) -> bool:
         """It is another user's, as we were told."""
     # Numbers come again, after a restart of the machine the low ones at once.
     return bool(began) and began != _began(int(pid))
+
+
+def _boot() -> str:
+    """What the kernel calls this start of the machine; '' where the system does not tell."""
+    try:
+        return _BOOT.read_text("ascii").strip()
+    except (OSError, ValueError):
+        return ""
 
 
 def _began(pid: int) -> str:

@@ -738,6 +738,7 @@ class FakeApi:
     """Records what becomes of one container."""
 
     timeout = 60
+    base_url = "http+docker://localhost"
 
     def __init__(self, interrupt: str = "") -> None:
         self.created: dict[str, Any] = {}
@@ -828,6 +829,28 @@ def test_only_containers_of_dead_processes_are_abandoned() -> None:
     api = FakeApi()
     api.rows = [{"Id": name, "Labels": found} for name, found in labels.items()]
     assert engine_with(api).remove_abandoned() == api.removed == ["dead", "reborn"]
+
+
+@pytest.mark.parametrize(
+    ("url", "removed"),
+    [("http+docker://localhost", ["dead", "restarted", "older"]), ("http://engine.invalid:2375", ["dead"])],
+)
+def test_a_machine_of_the_same_name_is_another_one(url: str, removed: list[str]) -> None:
+    """Only of an engine of its own a machine knows that nobody else of its name has used it."""
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    host, _, _, boot = processes.owner().split("/")
+    owners = {
+        "dead": f"{host}/{ended.pid}/1/{boot}",
+        "restarted": f"{host}/{os.getpid()}/1/another-start",
+        "older": f"{host}/{ended.pid}/1",
+        "ours": processes.owner(),
+    }
+    api = FakeApi()
+    api.base_url = url
+    api.rows = [{"Id": name, "Labels": {engine.OWNER_LABEL: owner}} for name, owner in owners.items()]
+    assert boot
+    assert engine_with(api).remove_abandoned() == removed
 
 
 @pytest.mark.parametrize("step", ["create", "start", "wait"])
