@@ -77,7 +77,7 @@ def prepare(
         return _builder(made, before, recipe(platform, before.id), reused=True)
     outdated = {info.id for info in engine.find({_LABELS["kind"]: kind})} if force else set()
     # One name is one image, also for whoever pulls it for another architecture.
-    with _alone(platform.image, limits, progress):
+    with _alone(engine, platform.image, limits, progress):
         base = present(engine, platform)
         if base is None or base == before:  # else somebody has fetched it while we were waiting
             # A registry may hold a new image under the old name by now, and debootstrap newer packages.
@@ -85,7 +85,7 @@ def prepare(
     digest = recipe(platform, base.id)
     if not platform.pre_command.strip():
         return _builder(_image(engine, base.id), base, digest, reused=True)
-    with _alone(digest, limits, progress):
+    with _alone(engine, digest, limits, progress):
         made = _newest(engine, digest)
         if made and made.id not in outdated and not _expired(made, rebuild_after):
             return _builder(made, base, digest, reused=True)
@@ -97,14 +97,14 @@ def prepare(
 
 
 @contextmanager
-def _alone(what: str, limits: settings.Container, progress: Progress) -> Iterator[None]:
+def _alone(engine: Engine, what: str, limits: settings.Container, progress: Progress) -> Iterator[None]:
     """Of all processes on this machine and their threads, be the one that makes an image; the others wait to use it.
 
     As long as making it may take; then something is wrong, and making it twice does no harm.
     """
     lock = locks.of_machine(hashlib.sha256(what.encode()).hexdigest()[:16])
     text = "waiting for another run that makes the same image"
-    with locks.one_of([lock], lambda: progress(text), timeout=limits.timeout):
+    with locks.one_of([lock], lambda: progress(text), timeout=limits.timeout, stopped=engine.stopped):
         yield
 
 

@@ -98,6 +98,7 @@ class Completion:
     def admit(self, locked: Lock) -> None:
         """Fetch, build and bring in what the lock names, for every set that can be had as a whole."""
         admissions = self._gather(locked)
+        self.run.check()
         wheels = self.manifest["wheels"]
         for admission in admissions:
             old = wheels.get(admission.filename)

@@ -13,7 +13,6 @@ import ssl
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -25,6 +24,7 @@ from pipmirror_lib.answers import Answer
 from pipmirror_lib.credentials import Keyring, Pair
 from pipmirror_lib.deadlines import Deadline, deadline
 from pipmirror_lib.errors import PackageIndexError
+from pipmirror_lib.lazily import made_once
 from pipmirror_lib.logs import short
 from pipmirror_lib.pages import bare
 from pipmirror_lib.settings import Index
@@ -49,6 +49,7 @@ class Connections:
         self.keyring = Keyring(urls, settings)
         self._settings = settings
         self._closed = threading.Event()
+        self._talks: set[Deadline] = set()
         # Without the library's session, which would take netrc for any host that asks, and read redirects to their end.
         self._adapter = Adapter(CONNECTIONS)
         # A query may hold a token, and the library logs it for whoever has his log at debug.
@@ -56,7 +57,10 @@ class Connections:
         logging.getLogger("urllib3.connectionpool").addFilter(self._discretion)
 
     def close(self) -> None:
+        """Also while threads are at it: they are told that what they ask for was given up."""
         self._closed.set()
+        for talk in list(self._talks):
+            talk.hang_up()
         self._adapter.close()
         logging.getLogger("urllib3.connectionpool").removeFilter(self._discretion)
 
@@ -72,7 +76,7 @@ class Connections:
         `own` are credentials for this very address; others are looked up. PackageIndexError, in one line, for
         whatever goes wrong until the caller is done with it.
         """
-        with deadline() as limit:
+        with deadline() as limit, self._closable(limit):
             answer = self._answer(url, headers, own, limit)
             seconds = self._settings.timeout + min(most / SLOWEST, LONGEST)
             limit.within(seconds)
@@ -90,6 +94,14 @@ class Connections:
                 raise
             finally:
                 answer.close()
+
+    @contextmanager
+    def _closable(self, limit: Deadline) -> Iterator[None]:
+        self._talks.add(limit)
+        try:
+            yield
+        finally:
+            self._talks.discard(limit)
 
     def _answer(self, url: str, headers: Mapping[str, str], own: Pair | None, limit: Deadline) -> Answer:
         """The last of a chain of redirects."""
@@ -129,6 +141,7 @@ class Connections:
             try:
                 # The time to connect, and the time until the first byte of an answer.
                 limit.again(2 * self._settings.timeout)
+                self.pause(url, 0)
                 answer = self._ask(url, headers, pair)
                 if limit.late.is_set():
                     answer.close()
@@ -166,7 +179,7 @@ class Connections:
     def _trusts(self, url: str) -> bool:
         return credentials.is_trusted(url, self._settings.trusted_hosts)
 
-    @cached_property
+    @made_once
     def _bundle(self) -> str | bool:
         """The certificates that are trusted; True for those that come with the library."""
         named = {"index:ca_cert": self._settings.ca_cert} | {name: os.environ.get(name, "") for name in CA_VARIABLES}

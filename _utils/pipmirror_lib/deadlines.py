@@ -29,7 +29,7 @@ class Deadline:
     def within(self, seconds: float) -> None:
         """From now on; what is watched stays so."""
         self._cancel()
-        self._timer = threading.Timer(seconds, self._hang_up)
+        self._timer = threading.Timer(seconds, self.hang_up)
         self._timer.daemon = True
         self._timer.start()
 
@@ -46,7 +46,8 @@ class Deadline:
         if self.late.is_set():
             self.drop()
 
-    def _hang_up(self) -> None:
+    def hang_up(self) -> None:
+        """Now, from whatever thread."""
         self.late.set()
         self.drop()
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import threading
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from pipmirror_lib import processes
 from pipmirror_lib.engine_faults import docker_errors, json_lines, raise_reported, translated, unreachable
-from pipmirror_lib.errors import EngineError, ImageError, MirrorError
+from pipmirror_lib.errors import EngineError, ImageError, Interrupted, MirrorError
 from pipmirror_lib.running import Mount, Running, RunResult, RunSpec
 
 if TYPE_CHECKING:
@@ -89,6 +90,8 @@ class Engine:
         # The published type stubs leave half of the low-level client untyped.
         self._api: Any = client.api
         self._cpus = 0.0
+        # Where it is set, no container is made any more.
+        self.stopped = threading.Event()
 
     @classmethod
     def connect(cls, url: str = "") -> Engine:
@@ -229,6 +232,8 @@ class Engine:
     @contextlib.contextmanager
     def container(self, spec: RunSpec) -> Iterator[Running]:
         """A container made but not started, for a run whose result is to be committed; removed at the end."""
+        if self.stopped.is_set():
+            raise Interrupted
         # The name is ours, so that we can remove it even if we are interrupted before its id arrives.
         name = f"pipmirror-{re.sub('[^a-zA-Z0-9_.-]+', '-', spec.name)}-{uuid.uuid4().hex[:12]}"
         try:

@@ -82,3 +82,10 @@ class VerifyError(PipmirrorError):
 
 class MirrorError(PipmirrorError):
     """The mirror's directory cannot be read, locked or written."""
+
+
+class Interrupted(PipmirrorError):
+    """The run ends, and begins nothing any more; nobody reads that, who has interrupted it knows."""
+
+    def __init__(self) -> None:
+        super().__init__("the run was interrupted")

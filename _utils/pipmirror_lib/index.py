@@ -81,7 +81,15 @@ class Index:
     def __enter__(self) -> Index:
         return self
 
+    def give_up(self) -> None:
+        """Fetch nothing any more, and end what is under way; whoever waits for it is told at once."""
+        self._client.close()
+        for pool in (self._readers, self._pool):
+            pool.shutdown(wait=False, cancel_futures=True)
+
     def __exit__(self, *exception: object) -> None:
+        if exception[0] is not None:
+            self.give_up()
         self._readers.shutdown(wait=True, cancel_futures=True)
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._client.close()

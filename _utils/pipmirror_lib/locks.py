@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from pipmirror_lib.errors import Interrupted
 
 # Seconds between two attempts, and after which somebody who waits says so again.
 POLL = 0.2
@@ -21,16 +24,23 @@ _MACHINE = Path("/run/lock")
 
 @contextmanager
 def one_of(
-    paths: Sequence[Path], waiting: Callable[[], object] = lambda: None, *, timeout: float | None = None
+    paths: Sequence[Path],
+    waiting: Callable[[], object] = lambda: None,
+    *,
+    timeout: float | None = None,
+    stopped: threading.Event | None = None,
 ) -> Iterator[Path | None]:
-    """Hold the file of these that is free first; None where none is within so many seconds (None: however long)."""
+    """Hold the file of these that is free first; None where none is within so many seconds (None: however long).
+
+    Interrupted, when the caller is `stopped` while he waits.
+    """
     began = time.monotonic()
     said = float("-inf")
     while (held := _taken(paths)) is None and (timeout is None or time.monotonic() - began < timeout):
         if time.monotonic() - said >= AGAIN:
             said = time.monotonic()
             waiting()
-        time.sleep(POLL)
+        _pause(stopped)
     try:
         yield held[0] if held else None
     finally:
@@ -55,6 +65,13 @@ def of_machine(name: str) -> Path:
     """A lock for all processes of this machine, whatever mirror they work for."""
     usable = _MACHINE.is_dir() and os.access(_MACHINE, os.W_OK)
     return (_MACHINE if usable else Path(tempfile.gettempdir())) / f"pipmirror-{name}.lock"
+
+
+def _pause(stopped: threading.Event | None) -> None:
+    if stopped is None:
+        time.sleep(POLL)
+    elif stopped.wait(POLL):
+        raise Interrupted
 
 
 def _taken(paths: Sequence[Path]) -> tuple[Path, int] | None:

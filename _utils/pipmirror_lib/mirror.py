@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -109,13 +110,19 @@ class PlatformDirectory:
             raise MirrorError(f"files: {error}") from error
 
     @contextmanager
-    def locked(self, timeout: int, waiting: Callable[[str], None] = lambda text: None) -> Iterator[bool]:
+    def locked(
+        self,
+        timeout: int,
+        waiting: Callable[[str], None] = lambda text: None,
+        stopped: threading.Event | None = None,
+    ) -> Iterator[bool]:
         """Hold the platform for one writer; True where the last one was killed and may have left something.
 
         MirrorError when another one keeps it for `timeout` seconds.
         """
         lock = self.private / "lock"
-        with locks.one_of([lock], lambda: waiting("waiting for another sync of it to finish"), timeout=timeout) as held:
+        text = "waiting for another sync of it to finish"
+        with locks.one_of([lock], lambda: waiting(text), timeout=timeout, stopped=stopped) as held:
             if held is None:
                 raise MirrorError(f"{self.name}: another sync has held the platform for {timeout} s (lock_timeout)")
             killed = self.holder_path.exists()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -61,6 +61,7 @@ class PlatformSync:
                 self.directory.clear()
 
     def _synced(self, manifest: Record, planned: PlatformPlan, upgrade: bool) -> list[str]:
+        self.run.check()
         if not planned.satisfied or upgrade or any(line in planned.due for line in plan.ENGINE_WORK):
             self._prepare_if_possible(plan.REBUILD in planned.due)
             planned = self._tidy(manifest)
@@ -148,7 +149,7 @@ class PlatformSync:
         self.run.board.tell(self.platform.name, text)
 
     def _locked(self) -> AbstractContextManager[bool]:
-        return self.directory.locked(self.mirror.lock_timeout, self.progress)
+        return self.directory.locked(self.mirror.lock_timeout, self.progress, self.run.interrupted)
 
     def _plan(self) -> PlatformPlan:
         return plan.make(self.mirror, self.platform, self.directory)
@@ -172,6 +173,8 @@ class PlatformSync:
     @made_once
     def engine(self) -> Engine:
         engine = Engine.connect(self.mirror.container.engine_url)
+        engine.stopped = self.run.interrupted
+        self.run.holds(closing(engine))
         self.run.uses_engine = True
         if abandoned := engine.remove_abandoned():
             self.notes.append(f"removed {explain.count(len(abandoned), 'container')} that a killed run had left")
@@ -216,6 +219,7 @@ class PlatformSync:
         return image
 
     def _prepare(self, force: bool) -> Quarters:
+        self.run.check()
         if not self.platform.image:
             return self._prepare_here()
         self.progress("preparing the builder image")
@@ -279,6 +283,7 @@ class PlatformSync:
             with self.run.board.counting(self.platform.name, lambda: self.run.so_far(self.platform.name)):
                 locked = completion.lock()
             self.notes += [*completion.notes, *locked.warnings]
+            self.run.check()
             completion.admit(locked)
         if (upgrade or not present.names) and not completion.problems:  # else only at what is declared, or lacking
             self._remember(looked=now())
@@ -286,8 +291,7 @@ class PlatformSync:
         return completion.problems
 
     def _for_builds(self) -> Quarters:
-        if self.run.interrupted:
-            raise EngineError("the run was interrupted")
+        self.run.check()
         return self.quarters
 
     def _verify(self, planned: PlatformPlan) -> list[str]:
@@ -299,6 +303,7 @@ class PlatformSync:
         for wanted in complete:
             if not (requirements := self._by_version(wanted)):
                 continue
+            self.run.check()
             self.progress(f"installing the set {wanted.name} without network")
             try:
                 outcome = self._install(requirements)
@@ -364,6 +369,7 @@ class PlatformSync:
         return lines + ([] if isinstance(allowed, bool) else [f"{name}>=0.dev0" for name in allowed])
 
     def _publish(self, manifest: Record) -> None:
+        self.run.check()
         changed = publish(self.directory, manifest["wheels"], plan.manifest_stamp(self.directory))
         if changed["written"] or changed["removed"]:
             self.details["published"] = {key: len(paths) for key, paths in changed.items()}

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from functools import cached_property
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from pipmirror_lib import locks, machine
 from pipmirror_lib.engine import Engine
-from pipmirror_lib.errors import EngineError
+from pipmirror_lib.errors import EngineError, Interrupted
 from pipmirror_lib.explain import count
 from pipmirror_lib.index import Index
+from pipmirror_lib.lazily import made_once
 from pipmirror_lib.mirror import downloads, known_downloads, known_sources, metadata_cache, slots, using_downloads
-from pipmirror_lib.progress import Board, Listener, Step
+from pipmirror_lib.progress import TICK, Board, Listener, Step
 from pipmirror_lib.settings import Mirror
 from pipmirror_lib.sources import Sources
+
+# Seconds that threads get to notice that the run was interrupted; then they are only waited for.
+ENDING = 60
 
 
 class Run:
@@ -26,7 +31,8 @@ class Run:
     def __init__(self, mirror: Mirror, progress: Listener) -> None:
         self.mirror = mirror
         self.board = Board(progress)
-        self.failed = self.interrupted = False
+        self.failed = False
+        self.interrupted = threading.Event()
         # Every platform of the mirror has all that is declared: what was fetched and not used, nobody will ask for.
         self.nothing_pending = False
         self.uses_engine = False
@@ -44,8 +50,10 @@ class Run:
 
     def holds(self, resource: AbstractContextManager[object]) -> None:
         """Have something until the run is over."""
-        with self._lock:
-            self._stack.enter_context(resource)
+        with ExitStack() as mine:
+            mine.enter_context(resource)  # which may have to be waited for
+            with self._lock:
+                self._stack.push(mine.pop_all())
 
     @contextmanager
     def turn(self, say: Callable[[str], None]) -> Iterator[None]:
@@ -56,7 +64,7 @@ class Run:
         """
         number = self.mirror.parallel
         text = f"waiting until one of {count(number, 'platform')} at work is done (parallel)"
-        with locks.one_of(slots(self.mirror.target, number), lambda: say(text)):
+        with locks.one_of(slots(self.mirror.target, number), lambda: say(text), stopped=self.interrupted):
             yield
 
     def so_far(self, platform: str) -> Step:
@@ -65,13 +73,28 @@ class Run:
         text = f"asking the index, fetched {count(files, 'file')}, {received / 1e6:.0f} MB so far"
         return Step(platform, text if files else "asking the index", files, bytes=received)
 
-    def interrupt(self) -> None:
-        """End this run's containers and processes, so that the threads that wait for them end as well."""
-        self.failed = self.interrupted = True
+    def check(self) -> None:
+        """Interrupted, where nothing is to be begun any more."""
+        if self.interrupted.is_set():
+            raise Interrupted
+
+    def interrupt(self, tasks: Collection[Future[Any]]) -> None:
+        """End what this run has under way, until the threads that wait for it have ended as well."""
+        self.failed = True
+        self.interrupted.set()
+        end = time.monotonic() + ENDING
+        self._end_all()
+        while not all(task.done() for task in tasks) and time.monotonic() < end:
+            time.sleep(TICK)
+            self._end_all()  # what a thread was about to begin
+
+    def _end_all(self) -> None:
+        if self._index:
+            self._index.give_up()
         machine.end_all()
         if self.uses_engine:
-            with suppress(EngineError):
-                Engine.connect(self.mirror.container.engine_url).remove_own()
+            with suppress(EngineError), closing(Engine.connect(self.mirror.container.engine_url)) as engine:
+                engine.remove_own()
 
     def _done(self) -> Iterable[Path]:
         """What this run has fetched, and an earlier one that did not come to its end: it lies in the mirror."""
@@ -86,7 +109,7 @@ class Run:
                 done |= {left[sha256] for sha256 in left.keys() & known_sources(self.mirror.target, names)}
         return done
 
-    @cached_property
+    @made_once
     def sources(self) -> Sources:
         return Sources(self.mirror, self.index)
 
@@ -94,6 +117,7 @@ class Run:
     def index(self) -> Index:
         """Opened when a platform first needs it: a run with nothing to do asks nobody."""
         with self._lock:
+            self.check()
             if self._index is None:
                 place = self._stack.enter_context(using_downloads(self.mirror.target, self._done))
                 cache = metadata_cache(self.mirror.target)

@@ -107,7 +107,7 @@ def _each(
             results = {name: task.result() for name, task in tasks}
         except BaseException:  # Ctrl-C, or the minion stops: nobody waits for what has not begun, or still builds
             pool.shutdown(wait=False, cancel_futures=True)
-            run.interrupt()
+            run.interrupt([task for _, task in tasks])
             raise
         run.board.report()
         failed = [name for name, result in results.items() if not result["result"]]
@@ -130,7 +130,8 @@ def _guarded(one: PlatformSync, act: Callable[[PlatformSync], list[str]]) -> Res
     except OSError as error:
         problems = [f"{error.filename or one.mirror.target}: {why(error)}"]
     except Exception as error:  # one platform's bug must not take the others' work along
-        log.exception("pipmirror: %s", one.platform.name)
+        if not one.run.interrupted.is_set():  # then it is because nothing can be begun any more
+            log.exception("pipmirror: %s", one.platform.name)
         problems = [f"internal error, see the minion's log: {type(error).__name__}: {error}"]
     seconds = round(time.monotonic() - began, 2)
     return {

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -38,6 +37,7 @@ from pipmirror_lib.errors import (
 from pipmirror_lib.index import Index
 from pipmirror_lib.index_source import IndexSource
 from pipmirror_lib.kept import KeptBuilds
+from pipmirror_lib.lazily import made_once
 from pipmirror_lib.logs import short
 from pipmirror_lib.mirror import PlatformDirectory, Record, discard
 from pipmirror_lib.pages import bare
@@ -170,7 +170,7 @@ class Workshop:
         fits = built and project in (None, built.metadata.project)
         return built if built and fits and self.profile.allows(built.metadata.requires_python) else None
 
-    @cached_property
+    @made_once
     def _kept(self) -> KeptBuilds:
         inputs = {
             "image": self.profile.image,

@@ -113,6 +113,7 @@ class FakeEngine:
         self.imported: list[str] = []
         self.removed: list[str] = []
         self.busy: set[str] = set()
+        self.stopped = threading.Event()
         self.pull_error = ""
         self.result = RunResult(0, "", False, False)
         self.add("base", name="debian:bookworm")
@@ -786,7 +787,7 @@ class FakeApi:
 
 def engine_with(api: FakeApi) -> engine.Engine:
     made = engine.Engine.__new__(engine.Engine)
-    made._api, made._cpus = api, 0.0
+    made._api, made._cpus, made.stopped = api, 0.0, threading.Event()
     return made
 
 

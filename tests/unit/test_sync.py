@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import _thread
 import json
 import os
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pipmirror_lib import builder, builds, mirror, plan, sync
+from pipmirror_lib import builder, builds, locks, mirror, plan, platform_sync, sync
 from pipmirror_lib.builder import BuilderImage
 from pipmirror_lib.engine import Engine
 from pipmirror_lib.errors import EngineError, SettingsError
@@ -365,6 +369,64 @@ def test_an_interrupted_run_is_finished(declared: Mirror, monkeypatch: pytest.Mo
     consistent(declared)
 
 
+@contextmanager
+def interrupted_after(seconds: float) -> Iterator[None]:
+    """Ctrl-C comes then; what has to end by it does so long before anything else would end it."""
+    timer = threading.Timer(seconds, _thread.interrupt_main)
+    timer.start()
+    began = time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            yield
+    finally:
+        timer.cancel()
+    assert time.monotonic() - began < 60
+
+
+def test_ctrl_c_ends_the_wait_for_a_platform(tmp_path: Path, declared: Mirror, server: LocalIndex) -> None:
+    with directory_of(declared).locked(0), interrupted_after(0.5):
+        sync.sync(declare(tmp_path, server.url, lock_timeout=120))
+    assert server.log == []
+
+
+def test_ctrl_c_ends_the_wait_for_a_place(declared: Mirror, server: LocalIndex) -> None:
+    with ExitStack() as held:
+        for slot in mirror.slots(declared.target, declared.parallel):
+            held.enter_context(locks.one_of([slot]))
+        with interrupted_after(0.5):
+            sync.sync(declared)
+    assert server.log == []
+
+
+@pytest.mark.parametrize("slow", [f"/simple/{name}/" for name in ("demo", "dep")] + [f"/files/{DEMO}"])
+def test_after_ctrl_c_nothing_comes_in(tmp_path: Path, declared: Mirror, server: LocalIndex, slow: str) -> None:
+    """While a server keeps us waiting, in the middle of an answer as well as before it."""
+    busy = Fault(times=None, status=503, headers={"Retry-After": "29"})
+    server.fail[slow] = busy if "simple" in slow else Fault(stall=120, truncate_at=50)
+    patient = declare(tmp_path, server.url, index={"timeout": 120, "retries": 5}, verify=True)
+    with interrupted_after(1.5):
+        sync.sync(patient)
+    assert wheels(patient) == set()
+    assert not directory_of(patient).published_path.exists()
+
+
+def test_after_ctrl_c_nothing_is_begun(declared: Mirror, server: LocalIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although what was under way just then has come to a good end."""
+    began: list[str] = []
+    admit = mirror.PlatformDirectory.admit
+
+    def slow(*arguments: Any) -> None:
+        admit(*arguments)
+        time.sleep(1.5)
+
+    monkeypatch.setattr(mirror.PlatformDirectory, "admit", slow)
+    monkeypatch.setattr(platform_sync.PlatformSync, "_install", lambda *_: began.append("installs"))
+    monkeypatch.setattr(platform_sync, "publish", lambda *_: began.append("publishes"))
+    with interrupted_after(1.0):
+        sync.sync(replace(declared, verify=True))
+    assert began == []
+
+
 def test_a_bug_of_ours_is_told_and_stops_nobody_else(
     tmp_path: Path, server: LocalIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -537,6 +599,9 @@ def built(monkeypatch: pytest.MonkeyPatch, server: LocalIndex, tmp_path: Path) -
 
 
 class NoEngine:
+    def close(self) -> None:
+        pass
+
     def remove_abandoned(self) -> list[str]:
         return []
 
