@@ -131,9 +131,11 @@ def _held(pid: int, devices: set[int], tally: _Tally) -> None:
 
 
 def _processes(pid: int) -> list[str]:
-    """All processes of the container whose first one is `pid`."""
+    """All processes of the container whose first one is `pid`, or that this one has made a namespace for."""
     try:
-        space = os.readlink(f"/proc/{pid}/ns/pid")
+        space = os.readlink(f"/proc/{pid}/ns/pid_for_children")
+        if space == os.readlink("/proc/self/ns/pid"):
+            return []  # it has not made it yet
     except OSError:
         return []  # it has ended
     found = []

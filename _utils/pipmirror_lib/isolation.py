@@ -18,13 +18,16 @@ from pipmirror_lib import children
 from pipmirror_lib.engine import NOBODY
 from pipmirror_lib.interpreter import is_root
 
-# (what is seen, where); read-only.
-Bind = tuple[Path, Path]
+# (what is seen, where, how mount is told so); one after the other.
+Bind = tuple[Path, Path, str]
+# Where everybody may write.
+OPEN = ("/tmp", "/var/tmp", "/dev/shm", "/run/lock")  # noqa: S108
 _APART = ("--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child=KILL", "--mount-proc")
 _OWN_USER = ("--user", "--map-current-user")
 # The kernel forgets with whom it was to end as soon as a process becomes somebody else: once more, after that.
 _LAST = ("--no-new-privs", "--pdeathsig=KILL")
-_BIND = 'while [ "$1" != -- ]; do mount -o bind,ro "$1" "$2" || exit 126; shift 2; done; shift; exec "$@"'
+# The directory that it is in may lie below what is bound: it goes there once more.
+_BIND = 'while [ "$1" != -- ]; do mount -o "$3" "$1" "$2" || exit 126; shift 3; done; shift; cd "$PWD" && exec "$@"'
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 from pipmirror_lib import inside, interpreter, isolation, settings
 from pipmirror_lib.engine import HARDENED_ENVIRONMENT, RunResult, give_away
 from pipmirror_lib.errors import BuilderError
-from pipmirror_lib.isolation import Isolation
+from pipmirror_lib.isolation import OPEN, Bind, Isolation
 from pipmirror_lib.logs import Log
 from pipmirror_lib.mirror import discard
 from pipmirror_lib.watch import Watch
@@ -78,7 +78,13 @@ class ThisMachine:
         for directory in (place.scratch, place.scratch / "home", place.scratch / "tmp"):
             give_away(directory, self.isolation.user, self.isolation.group)
         groups = groups_of(task.wheels) if task.wheels and self.isolation.user is not None else ()
-        binds = [(task.wheels, place.root / "wheels")] if task.wheels and self._show(task.wheels, place) else []
+        binds: list[Bind] = []
+        if task.wheels and self._show(task.wheels, place):
+            binds.append((task.wheels, place.root / "wheels", "bind,ro"))
+        written = [place.out, place.scratch]
+        if self.isolation.can_bind:
+            written.append(place.root / "open")
+            binds += covering(place.root, place.root / "open", self.python)
         python = self.python if task.python == self.platform.python else task.python
         command = [python, "-I", str(place.inputs / "launch.py"), json.dumps(self._limits(task.limits))]
         command += [str(place.inputs / name) for name in ("confine.py", task.script)]
@@ -95,7 +101,8 @@ class ThisMachine:
                 )
             except OSError as error:
                 raise BuilderError(f"{self.platform.name}: cannot start {python}: {error.strerror}") from error
-            watch = Watch((place.out, place.scratch), task.limits.disk, 0, lambda: _end(process))
+            pid = process.pid if self.isolation.namespaces else 0
+            watch = Watch(written, task.limits.disk, pid, lambda: _end(process), container=False)
             with watch:
                 timed_out = _finish(process, task.limits.timeout, log)
         code = process.returncode
@@ -163,6 +170,26 @@ def discard_leftovers(private: Path) -> None:
     if os.path.lexists(shelter):
         _check_own(shelter)
         discard(shelter)
+
+
+def covering(root: Path, cover: Path, python: str) -> list[Bind]:
+    """Mounts that put the directory over each one where everybody may write; `root`, which holds it, is still seen."""
+    cover.mkdir(exist_ok=True)
+    cover.chmod(0o1777)
+    needed = (Path(python), Path(python).resolve())
+    places = [place for place in dict.fromkeys(Path(name).resolve() for name in OPEN) if place.is_dir()]
+    places = [place for place in places if not any(path.is_relative_to(place) for path in needed)]
+    above = [place for place in places if root.is_relative_to(place)]
+    binds: list[Bind] = [(cover, place, "bind") for place in places if place not in above]
+    for place in above[:1]:
+        again = cover
+        for part in root.relative_to(place).parts:
+            again /= part
+            again.mkdir(mode=0o711, exist_ok=True)
+            again.chmod(0o711)  # passed, and not listed, as the real ones
+        # The last one: after it, what lies below the place has no other name.
+        binds += [(root, again, "rbind"), (cover, place, "rbind")]
+    return binds
 
 
 def bring(source: Path, target: Path) -> None:

@@ -18,14 +18,17 @@ _TICK, _BETWEEN, _SHARE = 0.1, 0.5, 10
 class Watch:
     """From its start to its end; `excess` tells why it ended the run, `pids_met` whether it met that limit.
 
-    `pid` is the container's first process as this machine sees it, and 0 where the engine is on another one.
+    `pid` is the container's first process as this machine sees it, and 0 where the engine is on another one. Without
+    a container it is the one that makes the namespaces, or 0.
     """
 
-    def __init__(self, directories: Sequence[Path], limit: int, pid: int, stop: Callable[[], None]) -> None:
+    def __init__(
+        self, directories: Sequence[Path], limit: int, pid: int, stop: Callable[[], None], *, container: bool = True
+    ) -> None:
         self._limit, self._stop = limit, stop
         self._directories = directories if os.name == "posix" else ()
-        self._pid = pid if pid and _is_ours(pid) else 0
-        self._events = _pids_events(self._pid) if self._pid else None
+        self._pid = pid if not container or (pid and _is_ours(pid)) else 0
+        self._events = _pids_events(self._pid) if container and self._pid else None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True, name="pipmirror-watch")
         self.excess = ""

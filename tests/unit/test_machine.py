@@ -302,6 +302,44 @@ def test_a_build_ends_at_its_limits(bench: Bench, plain: Bench, tmp_path: Path, 
         used.build(dists.make_sdist(tmp_path, intree_backend=True, on_build=code))
 
 
+@pytest.mark.skipif(not shutil.which("unshare"), reason="no namespaces")
+def test_files_without_a_name_count(bench: Bench, tmp_path: Path) -> None:
+    code = """if True:
+        import os, time
+        held = []
+        for number in range(4):
+            held.append(open("held", "wb"))
+            os.unlink("held")
+            held[-1].write(os.urandom(8 << 20))
+            held[-1].flush()
+        time.sleep(60)
+    """
+    with pytest.raises(BuildError, match=r"wrote more than 16 MiB \(container:disk\)"):
+        bench.build(
+            dists.make_sdist(tmp_path, intree_backend=True, on_build=code), dataclasses.replace(LIMITS, disk=16 << 20)
+        )
+
+
+@pytest.mark.skipif(sys.platform != "linux" or not ROOT, reason="only root may mount")
+def test_nothing_is_left_where_everybody_may_write(bench: Bench, tmp_path: Path, seconds: str) -> None:
+    places = [place for place in isolation.OPEN if os.path.isdir(place)]
+    assert len(places) > 2
+    code = f"""if True:
+        import os
+        assert os.getcwd() == os.path.realpath(os.getcwd()) and os.path.samefile(os.getcwd(), ".")
+        for place in {places!r}:
+            open(place + "/left-{seconds}", "w").write("x")
+            assert not [name for name in os.listdir(place) if not name.startswith(("left-", "pipmirror-"))]
+    """
+    assert isinstance(bench.build(dists.make_sdist(tmp_path, intree_backend=True, on_build=code)), Path)
+    assert [place for place in places if os.path.exists(f"{place}/left-{seconds}")] == []
+    code = "import os, time; open('/dev/shm/x', 'wb').write(os.urandom(32 << 20)); time.sleep(60)"
+    with pytest.raises(BuildError, match=r"wrote more than 16 MiB \(container:disk\)"):
+        bench.build(
+            dists.make_sdist(tmp_path, intree_backend=True, on_build=code), dataclasses.replace(LIMITS, disk=16 << 20)
+        )
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, daemons outlive their build")
 def test_a_daemon_ends_with_its_build(bench: Bench, tmp_path: Path, seconds: str) -> None:
     code = f"import subprocess; subprocess.Popen(['sleep', '{seconds}'], start_new_session=True)"
