@@ -149,9 +149,7 @@ class TestPing:
         self, answering: Callable[[bytes | None], str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(docker_engine, "_PING_SECONDS", 0.2)
-        began = time.monotonic()
         assert docker_engine.ping(answering(None)) is False
-        assert time.monotonic() - began < 3
 
     def test_missing_socket(self, short_path: Path) -> None:
         assert docker_engine.ping(str(short_path / "none")) is False
