@@ -22,7 +22,7 @@ from pipmirror_lib.isolation import OPEN, Bind, Isolation
 from pipmirror_lib.logs import Log
 from pipmirror_lib.mirror import discard
 from pipmirror_lib.watch import Watch
-from pipmirror_lib.workplace import Task, Workplace, groups_of
+from pipmirror_lib.workplace import Task, Workplace, groups_of, open_untrusted
 
 SOURCE = "this machine"
 _under_way: set[subprocess.Popen[bytes]] = set()
@@ -204,17 +204,12 @@ def bring(source: Path, target: Path) -> None:
 def _copied(source: str, target: Path) -> bool:
     """Whether it is a regular file, and so was copied."""
     try:
-        descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        reader = open_untrusted(source)
     except OSError:
         return False
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return False
-        with open(descriptor, "rb", closefd=False) as reader, open(target, "wb") as writer:
-            shutil.copyfileobj(reader, writer)
-        return True
-    finally:
-        os.close(descriptor)
+    with reader, open(target, "wb") as writer:
+        shutil.copyfileobj(reader, writer)
+    return True
 
 
 def shelter_of(private: Path) -> Path:
