@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ SET_ASIDE = "set aside wheels that pip could not use"
 RECOVER = "finish what an interrupted sync has begun"
 PUBLISH = "publish the pages"
 UNNEEDED = "begin the keep_days of wheels that no set needs"
+NEEDED_AGAIN = "end the keep_days of wheels that are needed again, or gone"
 PRUNE = "remove wheels that are not needed any more"
 ENGINE_WORK = (ENGINE_NEEDED, REBUILD)
 LONG_WORK = (*ENGINE_WORK, UPGRADE, VERIFY)
@@ -194,13 +195,14 @@ def _unneeded(
     """(what is due, what is to be told) of the wheels that no set needs."""
     if mirror.trial:
         return [], [f"{prune.HELD}: {prune.TRIAL}"] if mirror.prune and plan.orphans_digest else []
-    due, told = [], []
+    due: list[str] = []
+    told: list[str] = []
     said = state.get("unneeded")
     remembered = said if isinstance(said, dict) else {}
     known = _digest(sorted(remembered)) if remembered else ""
     # Their names are read only where they are others than those of the last time.
     if plan.orphans_digest != known or prune.since(remembered, unneeded(state)) != remembered:
-        due.append(f"{UNNEEDED}: {count(len(plan.orphans), 'wheel')}")
+        due += _first_days(plan.orphans, prune.since(remembered, unneeded(state)), remembered)
     if mirror.prune and plan.orphans_digest:
         outlook = removable(mirror, platform, directory, state, plan)
         if outlook.going:
@@ -208,6 +210,14 @@ def _unneeded(
         if outlook.held:
             told.append(f"{prune.HELD}: {outlook.held}")
     return due, told
+
+
+def _first_days(orphans: Collection[str], sound: Mapping[str, str], remembered: Mapping[str, str]) -> Iterator[str]:
+    """Lines for the wheels whose days begin now, and for those whose days are at an end before they were over."""
+    if begin := [name for name in orphans if name not in remembered or sound.get(name) != remembered[name]]:
+        yield f"{UNNEEDED}: {count(len(begin), 'wheel')}"
+    if over := remembered.keys() - set(orphans):
+        yield f"{NEEDED_AGAIN}: {count(len(over), 'wheel')}"
 
 
 def removable(

@@ -381,7 +381,7 @@ class PlatformSync:
     def _prune(self, planned: PlatformPlan, manifest: Record | None = None, *, force: bool = False) -> None:
         """Remove the wheels that may go; without the manifest, only tell which."""
         outlook = self.pruning.outlook(planned, force=force)
-        about = self.pruning.about(outlook.going)
+        about = self.pruning.about(planned, outlook.going)
         if outlook.held:
             self.details["held"] = outlook.held
             self.notes.append(f"{prune.HELD}: {outlook.held}")

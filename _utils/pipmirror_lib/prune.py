@@ -16,10 +16,7 @@ SLEEP = 366 * DAY
 HELD = "nothing was removed"
 NOT_PROFILED = "nothing is known of what the platform needs until pipmirror.sync or pipmirror.prepare has profiled it"
 UNVERIFIED = "the sets are not verified, so the pages cannot be written first; run pipmirror.sync or pipmirror.verify"
-UNSATISFIED = (
-    "not every set is satisfied, so nobody can say what is not needed; run pipmirror.sync "
-    "(pipmirror.prune force=True keep_days=0 keeps only what the satisfied sets need)"
-)
+UNSATISFIED = "not every set is satisfied, so nobody can say what is not needed; run pipmirror.sync"
 TRIAL = (
     "the arguments require something else than is declared (packages, sets, constraints, prereleases, no_binary or "
     "platforms), so what they leave out may be needed; declare it in pillar, or leave them out"

@@ -59,14 +59,15 @@ class Pruning:
         ends = {when: later(when, self.mirror.keep_days * prune.DAY) for when in set(counting.values())}
         return {name: ends[counting[name]] if name in counting else "" for name in planned.orphans}
 
-    def about(self, going: Mapping[str, str]) -> dict[str, Record]:
+    def about(self, planned: PlatformPlan, going: Mapping[str, str]) -> dict[str, Record]:
         """What is to be told of wheels that go."""
+        why = "no set has needed it since {}" if planned.satisfied else "no satisfied set needs it"
         names = {filename: parse_name(filename) for filename in going}
         return {
             filename: {
                 "project": name.project,
                 "version": str(name.version),
-                "reason": f"no set has needed it since {going[filename]}",
+                "reason": why.format(going[filename]),
                 "size": os.lstat(self.directory.public / filename).st_size,
                 "since": going[filename],
             }
