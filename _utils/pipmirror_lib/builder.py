@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import threading
 from collections.abc import Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -23,6 +24,8 @@ from pipmirror_lib.workplace import Quarters, Task
 # Raised whenever a builder image made by an older version of this code must not be used any more.
 RECIPE = 1
 REPOSITORY = "pipmirror-builder"
+# Seconds after which it is no removal of an image any more that somebody holds it for.
+REMOVING = 300
 KINDS = ("builder", "verify")
 _LABELS = {name: f"{LABEL}.{name}" for name in ("recipe", "platform", "kind", "base", "base-source", "asked")}
 _SHELL = 'if command -v bash >/dev/null 2>&1; then exec bash -c "$1"; fi; exec /bin/sh -c "$1"'
@@ -104,8 +107,12 @@ def _alone(engine: Engine, what: str, limits: settings.Container, progress: Prog
     """
     lock = locks.of_machine(hashlib.sha256(what.encode()).hexdigest()[:16])
     text = "waiting for another run that makes the same image"
-    with locks.one_of([lock], lambda: progress(text), timeout=limits.timeout, stopped=engine.stopped):
-        yield
+    with locks.one_of([lock], lambda: progress(text), timeout=limits.timeout, stopped=engine.stopped) as held:
+        try:
+            yield
+        finally:
+            if held:  # each recipe has one of its own
+                held.unlink(missing_ok=True)
 
 
 def _use(image: str) -> Path:
@@ -113,9 +120,15 @@ def _use(image: str) -> Path:
     return locks.of_machine(f"use-{image.rpartition(':')[2][:16]}")
 
 
-def using(image: str) -> AbstractContextManager[None]:
-    """While it lasts, nobody takes the image away, also between two containers."""
-    return locks.shared(_use(image))
+@contextmanager
+def using(image: str, progress: Progress = lambda text: None, stopped: threading.Event | None = None) -> Iterator[None]:
+    """While it lasts, nobody takes the image away, also between two containers; EngineError where somebody does."""
+    text = f"waiting for another run that removes the image {image}"
+    waiting, lock = lambda: progress(text), _use(image)
+    with locks.one_of([lock], waiting, timeout=REMOVING, stopped=stopped, shared=True) as held:
+        if held is None:
+            raise EngineError(f"image {image}: another run has been removing it for {REMOVING} s")
+        yield
 
 
 def remove(engine: Engine, info: ImageInfo) -> bool:
@@ -127,8 +140,7 @@ def remove(engine: Engine, info: ImageInfo) -> bool:
         if alone is None:
             raise EngineError(f"image {info.id}: a run uses it")
         removed = engine.remove_image(info.id)
-        with suppress(OSError):  # another user's, in a directory that is everybody's: an empty file stays
-            alone.unlink()
+        alone.unlink(missing_ok=True)
     base = engine.image(info.labels.get(_LABELS["base"], ""))
     if base and DEBOOTSTRAPPED_LABEL in base.labels and not base.tags:
         with suppress(EngineError):  # another image of ours needs it

@@ -6,20 +6,21 @@ They hold between threads as well, because everyone opens the file anew.
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pipmirror_lib.errors import Interrupted
+from pipmirror_lib.errors import Interrupted, MirrorError, why
 
 # Seconds between two attempts, and after which somebody who waits says so again.
 POLL = 0.2
 AGAIN = 30.0
-# Emptied at every boot, and everybody's on most systems: who shares an engine need not share a mirror, nor be one user.
-_MACHINE = Path("/run/lock")
+# Root's, and emptied at every boot.
+_RUN = Path("/run")
 
 
 @contextmanager
@@ -29,14 +30,16 @@ def one_of(
     *,
     timeout: float | None = None,
     stopped: threading.Event | None = None,
+    shared: bool = False,
 ) -> Iterator[Path | None]:
     """Hold the file of these that is free first; None where none is within so many seconds (None: however long).
 
-    Interrupted, when the caller is `stopped` while he waits.
+    `shared`: together with others who share it, once nobody holds it alone. Interrupted, when the caller is
+    `stopped` while he waits. Whoever holds a file alone may remove it.
     """
     began = time.monotonic()
     said = float("-inf")
-    while (held := _taken(paths)) is None and (timeout is None or time.monotonic() - began < timeout):
+    while (held := _taken(paths, shared)) is None and (timeout is None or time.monotonic() - began < timeout):
         if time.monotonic() - said >= AGAIN:
             said = time.monotonic()
             waiting()
@@ -48,23 +51,30 @@ def one_of(
             os.close(held[1])
 
 
-@contextmanager
-def shared(path: Path) -> Iterator[None]:
-    """Hold it together with others who share it, once nobody holds it alone."""
-    import fcntl
-
-    descriptor = _opened(path)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def of_machine(name: str) -> Path:
-    """A lock for all processes of this machine, whatever mirror they work for."""
-    usable = _MACHINE.is_dir() and os.access(_MACHINE, os.W_OK)
-    return (_MACHINE if usable else Path(tempfile.gettempdir())) / f"pipmirror-{name}.lock"
+    """A lock for all of our user's processes on this machine, whatever mirror they work for."""
+    return _private_directory() / f"{name}.lock"
+
+
+def _private_directory() -> Path:
+    """Nobody else's: whoever may open a lock may hold it for ever."""
+    user = os.geteuid()
+    runtime = Path(os.environ.get("XDG_RUNTIME_DIR") or "/nonexistent")
+    if user == 0 and _RUN.is_dir():
+        directory = _RUN / "pipmirror"
+    elif user and runtime.is_dir() and runtime.stat().st_uid == user:
+        directory = runtime / "pipmirror"
+    else:
+        directory = Path(tempfile.gettempdir()) / f"pipmirror-{user}"
+    try:
+        with suppress(FileExistsError):
+            directory.mkdir(mode=0o700)
+        found = directory.lstat()
+    except OSError as error:
+        raise MirrorError(f"{directory}: {why(error)}") from error
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != user or found.st_mode & 0o077:
+        raise MirrorError(f"{directory}, where locks lie, must be a directory of our own with mode 0700; remove it")
+    return directory
 
 
 def _pause(stopped: threading.Event | None) -> None:
@@ -74,17 +84,19 @@ def _pause(stopped: threading.Event | None) -> None:
         raise Interrupted
 
 
-def _taken(paths: Sequence[Path]) -> tuple[Path, int] | None:
+def _taken(paths: Sequence[Path], shared: bool) -> tuple[Path, int] | None:
     import fcntl  # POSIX only; readers of the library on other systems never come here
 
     for path in paths:
         descriptor = _opened(path)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
-        else:
+            continue
+        if os.fstat(descriptor).st_nlink:
             return path, descriptor
+        os.close(descriptor)  # its holder has removed it just now
     return None
 
 

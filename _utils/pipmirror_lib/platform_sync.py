@@ -215,7 +215,7 @@ class PlatformSync:
             command=command,
             progress=self.progress,
         )
-        self.run.holds(builder.using(image.id))
+        self.run.holds(builder.using(image.id, self.progress, self.run.interrupted))
         return image
 
     def _prepare(self, force: bool) -> Quarters:

@@ -311,6 +311,25 @@ def test_who_waits_longer_than_making_may_take_makes_it_too(fake: FakeEngine, tm
         assert not prepare(fake, tmp_path, limits=Container(timeout=0)).reused
 
 
+def test_no_lock_of_a_recipe_stays(fake: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "_RUN", tmp_path)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    prepare(fake, tmp_path)
+    assert list((tmp_path / "pipmirror").iterdir()) == []
+
+
+def test_an_image_that_somebody_removes_is_waited_for_with_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(builder, "REMOVING", 0.05)
+    said: list[str] = []
+    with (
+        locks.one_of([builder._use("sha256:1")]),
+        pytest.raises(EngineError, match="another run has been removing it"),
+        builder.using("sha256:1", said.append),
+    ):
+        pass
+    assert said == ["waiting for another run that removes the image sha256:1"]
+
+
 def test_one_that_a_run_uses_is_not_replaced_under_it(fake: FakeEngine, tmp_path: Path) -> None:
     old = prepare(fake, tmp_path)
     with builder.using(old.id):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import tempfile
-from collections.abc import Iterator
+import stat
 from pathlib import Path
 
 import pytest
 from pipmirror_lib import locks
+from pipmirror_lib.errors import MirrorError
 
 
 def test_whoever_comes_second_waits_and_says_so_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,10 +32,18 @@ def test_the_first_that_is_free(tmp_path: Path) -> None:
 
 def test_shared_by_many_or_held_by_one(tmp_path: Path) -> None:
     path = tmp_path / "a"
-    with locks.shared(path), locks.shared(path), locks.one_of([path], timeout=0) as alone:
+    with locks.one_of([path], shared=True), locks.one_of([path], shared=True), locks.one_of([path], timeout=0) as alone:
         assert alone is None
-    with locks.one_of([path], timeout=0) as alone:
-        assert alone == path
+    with locks.one_of([path], timeout=0) as alone, locks.one_of([path], shared=True, timeout=0) as another:
+        assert (alone, another) == (path, None)
+
+
+def test_one_that_its_holder_removes_is_nobodys(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    with locks.one_of([path]):
+        path.unlink()
+        with locks.one_of([path], timeout=0) as new, locks.one_of([path], timeout=0) as third:
+            assert (new, third) == (path, None)
 
 
 def test_it_ends_with_its_process(tmp_path: Path) -> None:
@@ -54,36 +62,29 @@ def test_it_ends_with_its_process(tmp_path: Path) -> None:
         assert held
 
 
-@pytest.fixture
-def open_to_all() -> Iterator[Path]:
-    """A directory as /run/lock is; those of pytest are closed to others."""
-    with tempfile.TemporaryDirectory() as directory:
-        Path(directory).chmod(0o1777)
-        yield Path(directory)
+def test_locks_of_the_machine_lie_where_nobody_else_could_hold_them() -> None:
+    place = locks.of_machine("a").parent
+    assert (stat.S_IMODE(place.stat().st_mode), place.stat().st_uid) == (0o700, os.geteuid())
 
 
-def as_another(path: Path) -> bool:
-    """Whether another user can take it now."""
-    child = os.fork()
-    if not child:
-        os.umask(0o077)
-        os.setuid(65534)
-        with locks.one_of([path], timeout=0) as held:
-            os._exit(0 if held else 1)
-    return os.waitpid(child, 0)[1] == 0
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
-def test_a_lock_of_the_machine_is_everybodys(open_to_all: Path) -> None:
-    """Also root's: in a sticky directory the kernel refuses to create what is another's already."""
-    assert as_another(open_to_all / "theirs")
-    assert (open_to_all / "theirs").stat().st_uid == 65534
-    with locks.one_of([open_to_all / "theirs"], timeout=0) as held:
-        assert held
-        assert not as_another(open_to_all / "theirs")
-    with locks.one_of([open_to_all / "ours"], timeout=0):
-        assert not as_another(open_to_all / "ours")
-    assert as_another(open_to_all / "ours")
+@pytest.mark.parametrize("fault", ["open", "link", "another's"])
+def test_a_place_that_is_not_ours_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
+    monkeypatch.setattr(locks, "_RUN", tmp_path)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    place = tmp_path / "pipmirror"
+    if fault == "link":
+        (tmp_path / "elsewhere").mkdir(mode=0o700)
+        place.symlink_to(tmp_path / "elsewhere")
+    else:
+        place.mkdir(mode=0o700)
+        if fault == "open":
+            place.chmod(0o777)
+        elif os.geteuid() == 0:
+            os.chown(place, 65534, 65534)
+        else:
+            pytest.skip("gives a directory to another user")
+    with pytest.raises(MirrorError, match="must be a directory of our own"):
+        locks.of_machine("a")
 
 
 def test_no_link_is_followed(tmp_path: Path) -> None:
