@@ -10,9 +10,9 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 def owner() -> str:
-    """HOST/PID/BEGAN/BOOT of this process."""
-    pid = os.getpid()
-    return f"{socket.gethostname()}/{pid}/{_began(pid)}/{_boot()}"
+    """HOST@BOOT/PID/BEGAN of this process; to an older release, that is another machine's."""
+    pid, boot = os.getpid(), _boot()
+    return f"{socket.gethostname()}{boot and '@'}{boot}/{pid}/{_began(pid)}"
 
 
 def is_gone(text: str, *, shared: bool = False) -> bool:
@@ -21,7 +21,8 @@ def is_gone(text: str, *, shared: bool = False) -> bool:
     `shared`: machines of one name may both have written such texts there. Then those of another start of the machine,
     or of none (an older release), are another's.
     """
-    host, pid, began, boot = (text.split("/") + [""] * 3)[:4]
+    machine, pid, began = (text.split("/") + [""] * 2)[:3]
+    host, _, boot = machine.partition("@")
     # On Windows, signal 0 would end it.
     if os.name != "posix" or host != socket.gethostname() or not (pid.isascii() and pid.isdecimal()):
         return False

@@ -859,10 +859,10 @@ def test_a_machine_of_the_same_name_is_another_one(url: str, removed: list[str])
     """Only of an engine of its own a machine knows that nobody else of its name has used it."""
     ended = subprocess.Popen(["true"])
     ended.wait()
-    host, _, _, boot = processes.owner().split("/")
+    host, boot = processes.owner().split("/")[0].split("@")
     owners = {
-        "dead": f"{host}/{ended.pid}/1/{boot}",
-        "restarted": f"{host}/{os.getpid()}/1/another-start",
+        "dead": f"{host}@{boot}/{ended.pid}/1",
+        "restarted": f"{host}@another-start/{os.getpid()}/1",
         "older": f"{host}/{ended.pid}/1",
         "ours": processes.owner(),
     }
