@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, closing, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -49,14 +49,20 @@ class PlatformSync:
 
     def sync(self, upgrade: bool) -> list[str]:
         self.directory.create()
+        while (problems := self._attempted(upgrade)) is None:
+            self.run.wait_for_turn(self.progress)
+        return problems
+
+    def _attempted(self, upgrade: bool) -> list[str] | None:
+        """None where it takes long, and there is no place for that now."""
         with self._locked() as killed:
             manifest = self._recovered(killed)
             planned = self._tidy(manifest)
             try:
-                if upgrade or plan.is_long(planned):
-                    with self.run.turn(self.progress):
-                        return self._synced(manifest, planned, upgrade)
-                return self._synced(manifest, planned, upgrade)
+                if not upgrade and not plan.is_long(planned):
+                    return self._synced(manifest, planned, upgrade)
+                with self.run.turn() as has_place:
+                    return self._synced(manifest, planned, upgrade) if has_place else None
             finally:
                 self.directory.clear()
 
@@ -86,7 +92,7 @@ class PlatformSync:
 
     def prepare_only(self, force: bool) -> list[str]:
         self.directory.create()
-        with self._locked(), self.run.turn(self.progress):
+        with self._at_work():
             self._prepare(force)
         return []
 
@@ -94,12 +100,9 @@ class PlatformSync:
         planned = self._plan()
         if not planned.satisfied:
             return explain.lines(planned.missing)
-        with self._locked():
+        with self._at_work():
             damaged = self._set_damaged_aside() if hashes else []
-            if damaged:
-                return damaged
-            with self.run.turn(self.progress):
-                return self._verify(planned)
+            return damaged or self._verify(planned)
 
     def publish_only(self) -> list[str]:
         if not self.directory.public.is_dir():
@@ -150,6 +153,16 @@ class PlatformSync:
 
     def _locked(self) -> AbstractContextManager[bool]:
         return self.directory.locked(self.mirror.lock_timeout, self.progress, self.run.interrupted)
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        """With the platform's lock and a place; whoever waits for one of them has not the other."""
+        while True:
+            with self._locked(), self.run.turn() as has_place:
+                if has_place:
+                    yield
+                    return
+            self.run.wait_for_turn(self.progress)
 
     def _plan(self) -> PlatformPlan:
         return plan.make(self.mirror, self.platform, self.directory)

@@ -56,16 +56,20 @@ class Run:
                 self._stack.push(mine.pop_all())
 
     @contextmanager
-    def turn(self, say: Callable[[str], None]) -> Iterator[None]:
-        """One of the mirror's `parallel` places, whichever processes have the others: a highstate starts many at once.
+    def turn(self) -> Iterator[bool]:
+        """One of the mirror's `parallel` places, whichever processes have the others; False where all are taken.
 
-        Taken after the platform's lock, so that nobody waits for a platform in a place that its holder needs; and
-        waited for however long it takes, because what is ahead is no fault, and ends.
+        Whoever holds a platform's lock must not wait for a place: nobody could do anything else with the platform.
         """
+        with locks.one_of(slots(self.mirror.target, self.mirror.parallel), timeout=0) as place:
+            yield place is not None
+
+    def wait_for_turn(self, say: Callable[[str], None]) -> None:
+        """Until a place is free, however long it takes, because what is ahead is no fault, and ends."""
         number = self.mirror.parallel
         text = f"waiting until one of {count(number, 'platform')} at work is done (parallel)"
         with locks.one_of(slots(self.mirror.target, number), lambda: say(text), stopped=self.interrupted):
-            yield
+            """Given back at once: only with the platform's lock it may be kept."""
 
     def so_far(self, platform: str) -> Step:
         """While nobody knows yet what has to come, what has come for whatever platform."""

@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -396,6 +397,20 @@ def test_ctrl_c_ends_the_wait_for_a_place(declared: Mirror, server: LocalIndex) 
         with interrupted_after(0.5):
             sync.sync(declared)
     assert server.log == []
+
+
+def test_who_waits_for_a_place_keeps_nobody_from_the_platform(declared: Mirror) -> None:
+    waits = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        with ExitStack() as held:
+            for slot in mirror.slots(declared.target, declared.parallel):
+                held.enter_context(locks.one_of([slot]))
+            syncing = pool.submit(sync.sync, declared, progress=lambda step: "parallel" in step.text and waits.set())
+            assert waits.wait(60)
+            with directory_of(declared).locked(60):
+                assert not syncing.done()
+        assert syncing.result(timeout=60)["result"]
+    assert wheels(declared) == {DEMO, DEP}
 
 
 @pytest.mark.parametrize("slow", [f"/simple/{name}/" for name in ("demo", "dep")] + [f"/files/{DEMO}"])
