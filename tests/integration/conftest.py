@@ -12,6 +12,7 @@ from pipmirror_lib import images
 from pipmirror_lib.engine import Engine
 from pipmirror_lib.settings import Platform
 
+from tests.support.leaks import nameless
 from tests.support.localindex import LocalIndex
 from tests.support.site import IMAGE, Site
 
@@ -39,7 +40,7 @@ def site(tmp_path: Path, ensure: Ensure) -> Iterator[Site]:
     """A site of this test's own, with alpha -> beta on the index."""
     ensure(IMAGE)
     with LocalIndex() as index:
-        site = Site(tmp_path, index)
+        site = Site(tmp_path, index, nameless=nameless())
         site.wheel("alpha", requires=["beta>=1"])
         site.wheel("beta", "1.0")
         site.wheel("beta", "2.0")

@@ -38,6 +38,8 @@ class Site:
     directory: Path
     index: LocalIndex
     settings: dict[str, Any] = field(default_factory=dict)
+    # Images without a name that the engine had before, which are none of this site's.
+    nameless: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.shelf = self.directory / "shelf"
