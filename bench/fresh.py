@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import common
-from pipmirror_lib import completion, platform_sync, settings, sync
+from pipmirror_lib import builder, completion, plan, platform_sync, settings, sync
 from pipmirror_lib.mirror import PRIVATE, PlatformDirectory
 
 THREADS = 16
@@ -164,12 +164,12 @@ def watched() -> Counter[str]:
 
         setattr(owner, name, timed)
 
-    watch(platform_sync.builder, "prepare", "prepare")
+    watch(builder, "prepare", "prepare")
     watch(completion.lock, "make", "make")
     watch(completion.Completion, "_gather", "_gather")
     watch(PlatformDirectory, "admit", "admit")
     watch(platform_sync, "publish", "publish")
-    watch(platform_sync.plan, "make", "decide")
+    watch(plan, "make", "decide")
     return spent
 
 

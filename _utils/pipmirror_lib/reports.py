@@ -12,10 +12,11 @@ from typing import Any
 from pipmirror_lib import local, plan, references
 from pipmirror_lib.candidates import Candidate
 from pipmirror_lib.errors import PackageIndexError, PipmirrorError
-from pipmirror_lib.mirror import PRIVATE, PlatformDirectory, Record, known_downloads, metadata_cache, using_downloads
+from pipmirror_lib.mirror import PRIVATE, PlatformDirectory, Record
 from pipmirror_lib.moments import age
 from pipmirror_lib.profile import TargetProfile
 from pipmirror_lib.settings import Mirror, Platform
+from pipmirror_lib.shared import known_downloads, metadata_cache, using_downloads
 from pipmirror_lib.verdict import PlatformPlan
 from pipmirror_lib.wheels import parse_name
 

@@ -16,9 +16,9 @@ from pipmirror_lib.errors import EngineError, Interrupted
 from pipmirror_lib.explain import count
 from pipmirror_lib.index import Index
 from pipmirror_lib.lazily import made_once
-from pipmirror_lib.mirror import downloads, known_downloads, known_sources, metadata_cache, slots, using_downloads
 from pipmirror_lib.progress import TICK, Board, Listener, Step
 from pipmirror_lib.settings import Mirror
+from pipmirror_lib.shared import downloads, known_downloads, known_sources, metadata_cache, slots, using_downloads
 from pipmirror_lib.sources import Sources
 
 # Seconds that threads get to notice that the run was interrupted; then they are only waited for.

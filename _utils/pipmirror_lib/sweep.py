@@ -13,10 +13,11 @@ from typing import Any
 from pipmirror_lib import builder
 from pipmirror_lib.engine import Engine, ImageInfo
 from pipmirror_lib.errors import EngineError, MirrorError, why
-from pipmirror_lib.mirror import UNWANTED, PlatformDirectory, discard, downloads, metadata_cache, using_downloads
+from pipmirror_lib.mirror import PlatformDirectory, discard
 from pipmirror_lib.plan import read_json
 from pipmirror_lib.prune import DAY
 from pipmirror_lib.settings import Mirror
+from pipmirror_lib.shared import UNWANTED, downloads, metadata_cache, using_downloads
 
 Report = dict[str, Any]
 # {folder: {what lies there and is too old: its bytes}}

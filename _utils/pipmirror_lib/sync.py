@@ -136,9 +136,9 @@ def _guarded(one: PlatformSync, act: Callable[[PlatformSync], list[str]]) -> Res
     seconds = round(time.monotonic() - began, 2)
     return {
         "result": not problems,
-        "comment": "\n".join([*problems, *one.notes]),
-        "added": one.added,
-        "removed": one.removed,
+        "comment": "\n".join([*problems, *one.task.notes]),
+        "added": one.task.added,
+        "removed": one.task.removed,
         "seconds": seconds,
-        **one.details,
+        **one.task.details,
     }

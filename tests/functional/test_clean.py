@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pipmirror_lib.mirror import PlatformDirectory, downloads, metadata_cache, using_downloads
+from pipmirror_lib.mirror import PlatformDirectory
+from pipmirror_lib.shared import downloads, metadata_cache, using_downloads
 
 from tests.functional.conftest import prepared
 from tests.support.site import PLATFORM, Site, stamps

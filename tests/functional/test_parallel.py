@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from pipmirror_lib import locks
-from pipmirror_lib.mirror import slots
+from pipmirror_lib.shared import slots
 
 from tests.functional.conftest import prepared
 from tests.support.localindex import Fault

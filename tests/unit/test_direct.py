@@ -17,8 +17,8 @@ from pipmirror_lib.builder import BuilderImage
 from pipmirror_lib.builds import BuildRequest
 from pipmirror_lib.engine import Engine
 from pipmirror_lib.errors import EngineError, ResolutionError
-from pipmirror_lib.mirror import downloads
 from pipmirror_lib.settings import Mirror
+from pipmirror_lib.shared import downloads
 from pipmirror_lib.wheels import sha256_of
 from pipmirror_lib.world import Question
 

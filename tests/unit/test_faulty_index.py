@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from pipmirror_lib import sync
-from pipmirror_lib.mirror import downloads
 from pipmirror_lib.settings import Mirror
+from pipmirror_lib.shared import downloads
 
 from tests.support.dists import make_wheel
 from tests.support.localindex import Fault, LocalIndex

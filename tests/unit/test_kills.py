@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 from pipmirror_lib import sync
-from pipmirror_lib.mirror import PRIVATE, downloads
+from pipmirror_lib.mirror import PRIVATE
+from pipmirror_lib.shared import downloads
 from pipmirror_lib.wheels import read_metadata, sha256_of
 
 from tests.support.dists import make_wheel

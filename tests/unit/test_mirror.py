@@ -21,8 +21,9 @@ import pytest
 from pipmirror_lib import mirror
 from pipmirror_lib.durable import write_atomically
 from pipmirror_lib.errors import MirrorError, WheelError
-from pipmirror_lib.mirror import Admission, PlatformDirectory, known_downloads, using_downloads
+from pipmirror_lib.mirror import Admission, PlatformDirectory
 from pipmirror_lib.settings import Files
+from pipmirror_lib.shared import known_downloads, using_downloads
 from pipmirror_lib.wheels import read_metadata, sha256_of
 
 from tests.support.dists import make_wheel

@@ -17,9 +17,9 @@ from pipmirror_lib.errors import SettingsError
 from pipmirror_lib.mirror import PlatformDirectory
 from pipmirror_lib.moments import age
 from pipmirror_lib.plan import PlatformPlan
-from pipmirror_lib.platform_sync import PlatformSync
 from pipmirror_lib.proof import VerifyOutcome
 from pipmirror_lib.settings import Mirror
+from pipmirror_lib.verification import Verification
 
 from tests.support.dists import make_wheel
 from tests.support.killing import Killed, kill_before
@@ -427,12 +427,12 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     """What pip says that it has installed, in a container that nobody starts; empty it, and the install fails."""
     pairs = [("demo", "1.0"), ("dep", "1.0")]
 
-    def install(self: PlatformSync, requirements: list[str]) -> VerifyOutcome:
+    def install(self: Verification, requirements: list[str]) -> VerifyOutcome:
         if not pairs:
             raise proof.VerifyError("pip will not")
         return VerifyOutcome(tuple(pairs), {}, "pip", 0.1, Path("verify.log"))
 
-    monkeypatch.setattr(PlatformSync, "_install", install)
+    monkeypatch.setattr(Verification, "_install", install)
     return pairs
 
 

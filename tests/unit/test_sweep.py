@@ -12,8 +12,9 @@ import pytest
 from pipmirror_lib import clean, plan, sweep, sync
 from pipmirror_lib.engine import LABEL, Engine, ImageInfo
 from pipmirror_lib.errors import EngineError
-from pipmirror_lib.mirror import PRIVATE, PlatformDirectory, downloads, metadata_cache, using_downloads
+from pipmirror_lib.mirror import PRIVATE, PlatformDirectory
 from pipmirror_lib.settings import Mirror
+from pipmirror_lib.shared import downloads, metadata_cache, using_downloads
 
 from tests.support.dists import make_wheel
 from tests.support.mirrors import declare, directory_of, equip, nested

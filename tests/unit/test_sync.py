@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pipmirror_lib import builder, builds, locks, mirror, plan, platform_sync, sync
+from pipmirror_lib import builder, builds, locks, mirror, plan, platform_sync, shared, sync, verification
 from pipmirror_lib.builder import BuilderImage
 from pipmirror_lib.engine import Engine
 from pipmirror_lib.errors import EngineError, SettingsError
@@ -74,7 +74,7 @@ def test_from_nothing(declared: Mirror, server: LocalIndex) -> None:
     record = directory_of(declared).manifest()["wheels"][DEMO]
     assert (record["origin"], record["url"]) == ("index", server.url.replace("/simple/", f"/files/{DEMO}"))
     assert record["upload_time"] == server.upload_time
-    assert not list(mirror.downloads(declared.target).rglob("*.whl")), "downloads are emptied"
+    assert not list(shared.downloads(declared.target).rglob("*.whl")), "downloads are emptied"
 
 
 def test_a_second_run_asks_nobody_and_writes_nothing(declared: Mirror, server: LocalIndex) -> None:
@@ -167,8 +167,6 @@ def test_what_must_give_way_is_asked_for(tmp_path: Path, declared: Mirror, serve
 def test_only_an_upgrade_counts_as_a_look_at_everything(
     tmp_path: Path, declared: Mirror, server: LocalIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipmirror_lib import platform_sync
-
     moments = iter(f"2030-01-0{day}T00:00:00Z" for day in range(1, 10))
     monkeypatch.setattr(platform_sync, "now", lambda: next(moments))
 
@@ -392,7 +390,7 @@ def test_ctrl_c_ends_the_wait_for_a_platform(tmp_path: Path, declared: Mirror, s
 
 def test_ctrl_c_ends_the_wait_for_a_place(declared: Mirror, server: LocalIndex) -> None:
     with ExitStack() as held:
-        for slot in mirror.slots(declared.target, declared.parallel):
+        for slot in shared.slots(declared.target, declared.parallel):
             held.enter_context(locks.one_of([slot]))
         with interrupted_after(0.5):
             sync.sync(declared)
@@ -403,7 +401,7 @@ def test_who_waits_for_a_place_keeps_nobody_from_the_platform(declared: Mirror) 
     waits = threading.Event()
     with ThreadPoolExecutor(1) as pool:
         with ExitStack() as held:
-            for slot in mirror.slots(declared.target, declared.parallel):
+            for slot in shared.slots(declared.target, declared.parallel):
                 held.enter_context(locks.one_of([slot]))
             syncing = pool.submit(sync.sync, declared, progress=lambda step: "parallel" in step.text and waits.set())
             assert waits.wait(60)
@@ -435,7 +433,7 @@ def test_after_ctrl_c_nothing_is_begun(declared: Mirror, server: LocalIndex, mon
         time.sleep(1.5)
 
     monkeypatch.setattr(mirror.PlatformDirectory, "admit", slow)
-    monkeypatch.setattr(platform_sync.PlatformSync, "_install", lambda *_: began.append("installs"))
+    monkeypatch.setattr(verification.Verification, "_install", lambda *_: began.append("installs"))
     monkeypatch.setattr(platform_sync, "publish", lambda *_: began.append("publishes"))
     with interrupted_after(1.0):
         sync.sync(replace(declared, verify=True))
