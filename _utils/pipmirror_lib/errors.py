@@ -38,10 +38,11 @@ class PipmirrorError(Exception):
 class SettingsError(PipmirrorError):
     """The declaration is faulty; carries *every* fault, not the first."""
 
-    def __init__(self, faults: Iterable[str]) -> None:
+    def __init__(self, faults: Iterable[str], key: str = "pipmirror") -> None:
+        """`key` is that of the pillar."""
         self.faults = tuple(faults)
         head = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
-        super().__init__(f"{head} in the pipmirror settings:\n" + "\n".join(f"- {fault}" for fault in self.faults))
+        super().__init__(f"{head} in the {key} settings:\n" + "\n".join(f"- {fault}" for fault in self.faults))
 
 
 class WheelError(PipmirrorError):

@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipmirror_lib import locks, mounts, processes, records
+from pipmirror_lib import locks, mounts, owners, processes, records
 from pipmirror_lib.durable import TEMPORARY, move, sync, write_atomically
 from pipmirror_lib.errors import MirrorError, WheelError, why
 from pipmirror_lib.moments import now
@@ -100,13 +100,7 @@ class PlatformDirectory:
             raise MirrorError(f"cannot write below {self.target}: {why(error)} ({error.filename})") from error
 
     def own(self, path: Path, mode: int) -> None:
-        try:
-            os.chmod(path, mode)
-            if self.files.user or self.files.group:
-                user, group = (int(n) if n.isdecimal() else n or None for n in (self.files.user, self.files.group))
-                shutil.chown(path, user, group)  # type: ignore[arg-type]
-        except LookupError as error:
-            raise MirrorError(f"files: {error}") from error
+        owners.own(path, mode, self.files)
 
     @contextmanager
     def locked(

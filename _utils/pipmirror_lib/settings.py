@@ -52,14 +52,14 @@ def load(
         raise SettingsError(f"pillar: did not render: {error}" for error in pillar_errors)
     faults: list[str] = []
     layers = [Fields(layer, "pipmirror", faults).values for layer in (configuration, pillar)]
-    top = _merge(*layers)
+    top = merged(*layers)
     named = Fields(top.pop("mirrors", None), "pipmirror:mirrors", faults)
     mirrors = {}
     for name in list(named.values) or ["default"]:
         place = f"pipmirror:mirrors:{name}" if named.values else "pipmirror"
         own = Fields(named.values.get(name), place, faults).values
-        declared = _merge(top, own)
-        reader = Fields(_merge(declared, arguments or {}), place, faults)
+        declared = merged(top, own)
+        reader = Fields(merged(declared, arguments or {}), place, faults)
         mirrors[name] = _as_asked(_mirror(name, reader), declared, arguments or {})
     faults += _overlaps(mirrors)
     # A fault at the top level would otherwise be told once per mirror that inherits it.
@@ -103,15 +103,15 @@ def load_one(mirrors: Mapping[str, Mirror], name: str | None) -> Mirror:
     return mirrors[name]
 
 
-def _merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
+def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
     """Later layers win, key by key; the grouped settings key by key within the group."""
-    merged: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for layer in layers:
         for key, value in layer.items():
-            before: Any = merged.get(key)
+            before: Any = found.get(key)
             group = key in _MERGED and isinstance(value, Mapping) and isinstance(before, Mapping)
-            merged[key] = {**before, **value} if group else value
-    return merged
+            found[key] = {**before, **value} if group else value
+    return found
 
 
 def _mirror(name: str, read: Fields) -> Mirror:
@@ -122,7 +122,7 @@ def _mirror(name: str, read: Fields) -> Mirror:
         read.faults.append(f"{read.place}: a mirror's name may hold only letters, digits and . _ + @ ~ -")
     return Mirror(
         name=name,
-        target=_target(read),
+        target=read_target(read, "/srv/mirrors/pip"),
         platforms=_platforms(read),
         constraints=_names(read, "constraints"),
         build_constraints=_names(read, "build_constraints"),
@@ -137,8 +137,8 @@ def _mirror(name: str, read: Fields) -> Mirror:
         highstate=read.choice("highstate", "build", ("build", "report")),
         engine_sls=read.text("engine_sls", "docker"),
         index=_index(Fields(read.values.get("index"), read.at("index"), read.faults, secret=True)),
-        container=_container(Fields(read.values.get("container"), read.at("container"), read.faults)),
-        files=_files(Fields(read.values.get("files"), read.at("files"), read.faults)),
+        container=read_container(Fields(read.values.get("container"), read.at("container"), read.faults), Container()),
+        files=read_files(Fields(read.values.get("files"), read.at("files"), read.faults)),
         resolve_timeout=read.whole("resolve_timeout", 300),
         lock_timeout=read.whole("lock_timeout", 600, least=0),
         rebuild_after=read.duration("rebuild_after", 30 * 86400),
@@ -157,10 +157,10 @@ def _layers(values: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     yield from (item for _, item in Fields(values, "", []).items("platforms", "") if isinstance(item, Mapping))
 
 
-def _target(read: Fields) -> Path:
+def read_target(read: Fields, example: str) -> Path:
     target = read.text("target")
     if not read.values.get("target"):
-        read.fault("target", "missing; name the directory of the mirror, e.g. /srv/mirrors/pip")
+        read.fault("target", f"missing; name the directory of the mirror, e.g. {example}")
     elif target and not os.path.isabs(target):
         read.fault("target", f"{target!r} is relative; name an absolute directory")
     elif ".." in Path(target).parts or "\0" in target or "\n" in target:
@@ -359,9 +359,9 @@ def _is_address(url: str) -> bool:
     return parts.scheme in ("http", "https") and bool(host) and port < 65536 and not re.search(r"[\s\\]", url)
 
 
-def _container(read: Fields) -> Container:
-    read.refuse_unknown([f.name for f in dataclasses.fields(Container)])
-    default = Container()
+def read_container(read: Fields, default: Container, without: Sequence[str] = ()) -> Container:
+    """`without` are keys that mean nothing there."""
+    read.refuse_unknown([f.name for f in dataclasses.fields(Container) if f.name not in without])
     return Container(
         memory=read.size("memory", default.memory, least=16 << 20),
         disk=read.size("disk", default.disk, least=16 << 20),
@@ -373,7 +373,7 @@ def _container(read: Fields) -> Container:
     )
 
 
-def _files(read: Fields) -> Files:
+def read_files(read: Fields) -> Files:
     read.refuse_unknown([f.name for f in dataclasses.fields(Files)])
     return Files(
         user=read.owner("user"),
