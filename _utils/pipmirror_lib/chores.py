@@ -1,21 +1,40 @@
-"""Work that threads share: each piece done once, by whichever thread asks first, and no circle of waiting."""
+"""Work that threads share: each piece done once, by whichever thread asks first, and no endless waiting."""
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
 
-class Circle(Exception):
-    """A piece of work that needs itself; `keys` are the way round."""
+# A chain of work is a recursion as well; nothing real needs a tenth of that.
+DEEPEST = 30
 
-    def __init__(self, keys: Sequence[str]) -> None:
-        super().__init__(" -> ".join(keys))
+
+class Endless(Exception):
+    """Work that would wait for itself, or for too much else. All who take part in it have failed, and say the same:
+
+    which of them has met the fault is chance where several threads are at work.
+    """
+
+
+class Circle(Endless):
+    """The members are the pieces of work in their order, told from the first by name on."""
+
+    def __init__(self, members: Sequence[str]) -> None:
+        start = members.index(min(members))
+        super().__init__(" -> ".join([*members[start:], *members[:start], members[start]]))
+
+
+class Chain(Endless):
+    """More than DEEPEST pieces of work, each for the one before."""
+
+    def __init__(self, members: Sequence[str]) -> None:
+        super().__init__(" -> ".join([*members[:3], "…", members[-1]]))
 
 
 class Chores(Generic[T]):
@@ -26,16 +45,20 @@ class Chores(Generic[T]):
         self._results: dict[str, Future[T]] = {}
         # What a piece of work is waiting for: one thread does it, so that is one other piece at a time.
         self._awaits: dict[str, str] = {}
+        self._endless: dict[str, Endless] = {}
         self._mine = threading.local()
 
     def do(self, key: str, work: Callable[[], T]) -> T:
-        """The result of that key, from `work` if nobody has begun it; Circle where that would wait for itself."""
+        """The result of that key, from `work` if nobody has begun it; Endless where that could not end."""
         asking = self._underway[-1] if self._underway else None
         with self._lock:
             if asking is not None:
                 self._refuse_circle(asking, key)
-                self._awaits[asking] = key
             first = key not in self._results
+            if first and len(self._underway) >= DEEPEST:
+                raise self._failed(self._underway, Chain([*self._underway, key]))
+            if asking is not None:
+                self._awaits[asking] = key
             result = self._results.setdefault(key, Future())
         try:
             if first:
@@ -60,14 +83,24 @@ class Chores(Generic[T]):
             if way[-1] not in self._awaits:
                 return
             way.append(self._awaits[way[-1]])
-        raise Circle([*way, key])
+        raise self._failed(way, Circle(way))
+
+    def _failed(self, members: Iterable[str], fault: Endless) -> Endless:
+        for member in members:
+            self._endless.setdefault(member, fault)
+        return fault
 
     def _work(self, key: str, result: Future[T], work: Callable[[], T]) -> None:
         self._underway.append(key)
         try:
-            result.set_result(work())
+            made = work()
         except BaseException as error:  # whoever waits must not wait for ever
-            result.set_exception(error)
+            result.set_exception(self._endless.get(key, error))
+        else:
+            if key in self._endless:  # it has found a way around what it was refused, by chance
+                result.set_exception(self._endless[key])
+            else:
+                result.set_result(made)
         finally:
             self._underway.pop()
 

@@ -23,7 +23,7 @@ from packaging.version import Version
 
 from pipmirror_lib import builds, resolve
 from pipmirror_lib.candidates import Candidate
-from pipmirror_lib.chores import Chores, Circle, at_once
+from pipmirror_lib.chores import DEEPEST, Chores, Circle, Endless, at_once
 from pipmirror_lib.errors import (
     BuilderError,
     BuildError,
@@ -147,10 +147,10 @@ class Workshop:
         """The wheel of an sdist; BuildError names the project, the reason and the log's place."""
         try:
             return self._chores.do(candidate.filename, lambda: self._build_sdist(candidate))
-        except Circle as circle:
-            raise BuildError(
-                f"{candidate} needs itself to be built: {circle}; pin a wheel in build_constraints"
-            ) from circle
+        except Endless as endless:
+            circle = isinstance(endless, Circle)
+            what = "itself to be built" if circle else f"more than {DEEPEST} builds, each for the one before"
+            raise BuildError(f"{candidate} needs {what}: {endless}; pin a wheel in build_constraints") from endless
 
     def referenced(self, reference: DirectReference, fetched: FetchedReference) -> Built:
         """The wheel that a direct reference becomes; BuildError where it cannot serve this platform."""

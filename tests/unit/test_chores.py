@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from pipmirror_lib.chores import Chores, Circle, at_once
+from pipmirror_lib.chores import DEEPEST, Chain, Chores, Circle, at_once
+
+from tests.support.leaks import until
 
 
 def test_a_failure_is_told_to_everybody() -> None:
@@ -30,22 +31,39 @@ def test_what_needs_itself_is_told() -> None:
         chores.do("a", lambda: chores.do("a", lambda: 1))
 
 
-def test_a_circle_through_threads_is_found_by_whoever_closes_it() -> None:
+@pytest.mark.parametrize("closing", "abc")
+def test_whoever_closes_a_circle_all_say_the_same(closing: str) -> None:
+    """Also who would have made something of the failure of another one."""
     chores: Chores[str] = Chores()
-    begun = threading.Barrier(3)
     following = {"a": "b", "b": "c", "c": "a"}
 
     def work(key: str) -> str:
-        begun.wait(timeout=60)
+        if key == closing:
+            assert until(lambda: len(chores._awaits) == 2)
         try:
             return chores.do(following[key], lambda: work(following[key]))
-        except Circle as circle:
-            return str(circle)
+        except Circle:
+            return "made without it"
+
+    def answer(key: str) -> str:
+        with pytest.raises(Circle) as caught:
+            chores.do(key, lambda: work(key))
+        return str(caught.value)
 
     with ThreadPoolExecutor(3) as pool:
-        answers = set(pool.map(lambda key: chores.do(key, lambda: work(key)), following))
-    assert len(answers) == 1, "one has closed it, and the others got what that one then made"
-    assert answers.pop().split(" -> ")[::3] in (["a", "a"], ["b", "b"], ["c", "c"])
+        answers = set(pool.map(answer, following))
+    assert answers == {"a -> b -> c -> a"}
+
+
+def test_a_chain_without_end_is_told() -> None:
+    chores: Chores[int] = Chores()
+
+    def work(number: int) -> int:
+        return chores.do(str(number + 1), lambda: work(number + 1))
+
+    for number in (0, 1, DEEPEST - 1):
+        with pytest.raises(Chain, match=rf"^0 -> 1 -> 2 -> … -> {DEEPEST}$"):
+            chores.do(str(number), lambda: work(0))
 
 
 def test_asking_again_is_no_circle() -> None:

@@ -496,8 +496,21 @@ def test_a_circle_that_two_threads_close_is_told(
     add(server, tmp_path, "b", build_requires=["a"])
     shop = workshop(container=ROOM)
     outcomes = shop.wheels([sdist(shop, "a"), sdist(shop, "b")])
-    assert all(isinstance(one, BuildError) for one in outcomes.values())
-    assert any("needs itself to be built: " in str(one) for one in outcomes.values())
+    way = "a-1.0.tar.gz -> b-1.0.tar.gz -> a-1.0.tar.gz"
+    said = [f"{name} 1.0 needs itself to be built: {way}; pin a wheel in build_constraints" for name in "ab"]
+    assert [str(one) for one in outcomes.values()] == said
+    assert container.requests == []
+
+
+def test_builds_without_end_are_told(
+    workshop: Callable[..., Workshop], container: Container, server: LocalIndex, tmp_path: Path
+) -> None:
+    for number in range(60):
+        add(server, tmp_path, f"s{number}", build_requires=[f"s{number + 1}"])
+    shop = workshop()
+    with pytest.raises(BuildError, match=r"^s0 1\.0 needs more than 30 builds, .* -> … -> s30-1\.0") as caught:
+        shop.wheel(sdist(shop, "s0"))
+    assert len(str(caught.value)) < 300
     assert container.requests == []
 
 
