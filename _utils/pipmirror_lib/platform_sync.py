@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from pipmirror_lib import clean, explain, local, plan, prune, sweep
@@ -49,8 +49,8 @@ class PlatformSync:
 
     def _attempted(self, upgrade: bool) -> list[str] | None:
         """None where it takes long, and there is no place for that now."""
-        with self._locked() as killed:
-            manifest = self._recovered(killed)
+        with self._locked():
+            manifest = self._recovered()
             planned = self._tidy(manifest)
             try:
                 if not upgrade and not plan.is_long(planned):
@@ -102,8 +102,8 @@ class PlatformSync:
         if not self.directory.public.is_dir():
             return [f"{self.directory.public} does not exist; sync first"]
         self.directory.create()
-        with self._locked() as killed:
-            manifest = self._recovered(killed)
+        with self._locked():
+            manifest = self._recovered()
             planned = self._tidy(manifest)
             if plan.VERIFY in planned.due:
                 return ["not published: the sets were not verified; run pipmirror.sync or pipmirror.verify"]
@@ -119,8 +119,8 @@ class PlatformSync:
             self.task.details["leftovers"] = sweep.told(sweep.of_platform(self.directory, self.mirror.keep_days))
             return []
         self.directory.create()
-        with self._locked() as killed:
-            manifest = self._recovered(killed)
+        with self._locked():
+            manifest = self._recovered()
             planned = self._tidy(manifest)
             self._note_unneeded(planned)
             self._prune(planned, manifest, force=force)
@@ -133,10 +133,10 @@ class PlatformSync:
         if test or not self.directory.private.is_dir():
             self.task.details["leftovers"] = sweep.told(clean.of_platform(self.directory))
             return []
-        with self._locked():
+        with self._locked(tidy=False):  # containers are looked for, and told, at the end
             found = clean.of_platform(self.directory)
             discard_leftovers(self.directory.private)
-            self._recovered(killed=False)  # what has been promised is no leftover; containers are looked for at the end
+            self._recovered()  # what has been promised is no leftover
             self.task.details["leftovers"] = sweep.told(
                 clean.rest(self.directory, found, self.task.details.get("recovered", ()))
             )
@@ -144,8 +144,19 @@ class PlatformSync:
 
     # -- the steps -----------------------------------------------------------------------------------------
 
-    def _locked(self) -> AbstractContextManager[bool]:
-        return self.directory.locked(self.mirror.lock_timeout, self.task.progress, self.run.interrupted)
+    @contextmanager
+    def _locked(self, *, tidy: bool = True) -> Iterator[None]:
+        """Hold the platform; what a run that was killed has left outside the mirror goes first, if `tidy`.
+
+        Whoever comes next is not told of that run again.
+        """
+        with self.directory.locked(self.mirror.lock_timeout, self.task.progress, self.run.interrupted) as killed:
+            if killed and tidy:
+                discard_leftovers(self.directory.private)
+                # Its container may run for ever, and perhaps nothing will need the engine for a long time.
+                with suppress(EngineError):
+                    _ = self.platform.image and self.preparation.engine
+            yield
 
     @contextmanager
     def _at_work(self) -> Iterator[None]:
@@ -157,14 +168,9 @@ class PlatformSync:
                     return
             self.run.wait_for_turn(self.task.progress)
 
-    def _recovered(self, killed: bool) -> Record:
-        """The manifest, after what an interrupted run has begun is finished, and what it left is removed."""
+    def _recovered(self) -> Record:
+        """The manifest, after what an interrupted run has promised is finished."""
         manifest = self.directory.manifest()
-        if killed:
-            discard_leftovers(self.directory.private)
-            # Its container may run for ever, and perhaps nothing will need the engine for a long time.
-            with suppress(EngineError):
-                _ = self.platform.image and self.preparation.engine
         if recovered := self.directory.recover(manifest):
             self.task.notes.append(f"finished an interrupted sync: {explain.count(len(recovered), 'wheel')} recovered")
             self.task.details["recovered"] = recovered

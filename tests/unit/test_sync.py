@@ -7,7 +7,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -617,6 +617,32 @@ class NoEngine:
 
     def remove_abandoned(self) -> list[str]:
         return []
+
+
+@pytest.mark.parametrize(
+    "act",
+    [lambda mirror: sync.verify(mirror, hashes=True), sync.prune, sync.publish_pages],
+    ids=["verify", "prune", "publish"],
+)
+def test_whoever_comes_after_a_kill_ends_what_it_left(
+    declared: Mirror, monkeypatch: pytest.MonkeyPatch, act: Callable[[Mirror], Result]
+) -> None:
+    """Even who needs no engine, or finds something else to say: the next one is not told of the kill any more."""
+    asked: list[Any] = []
+
+    def remove_abandoned(engine: NoEngine) -> list[str]:
+        asked.append(engine)
+        return ["c0"]
+
+    good(declared)
+    directory = directory_of(declared)
+    (directory.public / DEMO).write_bytes((directory.public / DEMO).read_bytes()[:-1] + b"x")
+    directory.holder_path.write_text("somewhere/1/1")
+    monkeypatch.setattr(NoEngine, "remove_abandoned", remove_abandoned)
+    monkeypatch.setattr(Engine, "connect", classmethod(lambda cls, url="": NoEngine()))
+    act(declared)
+    assert asked
+    assert not directory.holder_path.exists()
 
 
 def test_an_sdist_comes_in_as_a_wheel(tmp_path: Path, server: LocalIndex, built: list[str]) -> None:
