@@ -32,6 +32,7 @@ from pipmirror_lib.mirror import discard
 from pipmirror_lib.pages import bare
 from pipmirror_lib.references import COMMIT, DirectReference
 from pipmirror_lib.settings import Index
+from pipmirror_lib.trees import TooDeep, walk
 
 # What a build would refuse to unpack as well.
 MEMBERS, LARGEST, DEEPEST = 200_000, 4 << 30, 200
@@ -260,23 +261,16 @@ def _directory(parent: Path) -> Iterator[Path]:
 def _too_much(tree: Path | None) -> str:
     """Small repositories can unpack to anything: what of it is beyond bounds by now, or ''."""
     size = 0
-    for number, entry in enumerate(_members(tree) if tree else ()):
-        with suppress(OSError):  # git is at work here
-            size += entry.stat(follow_symlinks=False).st_size
-        if number > MEMBERS or size > LARGEST:
-            return f"it unpacks to more than {MEMBERS} files or {LARGEST >> 20} MB"
+    try:
+        for number, entry in enumerate(walk(tree, DEEPEST) if tree else ()):
+            size += entry.about.st_size
+            if number > MEMBERS or size > LARGEST:
+                return f"it unpacks to more than {MEMBERS} files or {LARGEST >> 20} MB"
+    except TooDeep:
+        return f"it nests more than {DEEPEST} directories"
+    except FileNotFoundError:
+        """git has not made it yet."""
     return ""
-
-
-def _members(tree: Path) -> Iterator[os.DirEntry[str]]:
-    """Everything below a directory, without recursion: strangers may have nested it by the thousand."""
-    folders = [str(tree)]
-    while folders:
-        with suppress(OSError):
-            for entry in os.scandir(folders.pop()):
-                yield entry
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(entry.path)
 
 
 def _pack(tree: Path, archive: Path, when: int) -> None:
@@ -284,9 +278,7 @@ def _pack(tree: Path, archive: Path, when: int) -> None:
     shutil.rmtree(tree / ".git" / "hooks", ignore_errors=True)
     if fault := _too_much(tree):
         raise ValueError(f"{fault}; it cannot be built here")
-    names = sorted(os.path.relpath(entry.path, tree) for entry in _members(tree))
-    if any(name.count(os.sep) > DEEPEST for name in names):
-        raise ValueError(f"it nests more than {DEEPEST} directories; it cannot be built here")
+    names = sorted(entry.path for entry in walk(tree, DEEPEST))
 
     def plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
         member.uid = member.gid = 0

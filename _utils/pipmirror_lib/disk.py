@@ -8,14 +8,15 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
+
+from pipmirror_lib.trees import TooDeep, walk
 
 # Of each file system; a small one keeps a part of it.
 _FREE, _FREE_PART = 512 << 20, 50
 # Real trees have a few kilobytes a file; one with millions of empty files takes inodes and hours instead of bytes.
 _BYTES_A_FILE = 16 << 10
-# A level costs a descriptor while it is measured.
 _DEPTH = 128
 _OPEN = 1_000_000
 _SETTING = "container:disk"
@@ -34,10 +35,11 @@ class _Tally:
         self._bytes = self._entries = 0
         self._seen: set[tuple[int, int]] = set()
 
-    def entry(self) -> None:
+    def entry(self, found: os.stat_result) -> None:
         self._entries += 1
         if self._entries > self._files:
             raise TooMuch(f"made more than {self._files} files ({_SETTING})")
+        self.add(found)
 
     def add(self, found: os.stat_result) -> None:
         """Count the blocks of a file, once for all of its names: a sparse file takes no more than it holds."""
@@ -58,9 +60,18 @@ def check(directories: Iterable[Path], limit: int, pid: int = 0) -> None:
     for directory in directories:
         with suppress(FileNotFoundError):
             devices.add(directory.stat().st_dev)
-            _walk(directory, tally)
+            _measure(directory, tally)
     if pid:
         _held(pid, devices, tally)
+
+
+def _measure(directory: Path, tally: _Tally) -> None:
+    try:
+        with closing(walk(directory, _DEPTH)) as entries:
+            for entry in entries:
+                tally.entry(entry.about)
+    except TooDeep:
+        raise TooMuch(f"nested directories more than {_DEPTH} deep ({_SETTING})") from None
 
 
 def check_free(directories: Iterable[Path]) -> None:
@@ -73,45 +84,6 @@ def check_free(directories: Iterable[Path]) -> None:
                 f"was stopped, because the file system of {directory} has only {left >> 20} MiB "
                 f"and {free.f_favail} inodes left; make room there"
             )
-
-
-def _walk(top: Path, tally: _Tally) -> None:
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-    levels: list[tuple[int, list[str]]] = []
-    try:
-        levels.append(_level(os.open(top, flags), tally))
-        while levels:
-            descriptor, folders = levels[-1]
-            if not folders:
-                os.close(descriptor)
-                levels.pop()
-            elif len(levels) >= _DEPTH:
-                raise TooMuch(f"nested directories more than {_DEPTH} deep ({_SETTING})")
-            else:
-                # Gone, a link by now, or closed to us where we are not root: the limit on what is free still holds.
-                with suppress(OSError):
-                    levels.append(_level(os.open(folders.pop(), flags, dir_fd=descriptor), tally))
-    finally:
-        for descriptor, _ in levels:
-            os.close(descriptor)
-
-
-def _level(descriptor: int, tally: _Tally) -> tuple[int, list[str]]:
-    """(the descriptor, the names of the directories in it), after its entries were counted."""
-    folders = []
-    try:
-        with os.scandir(descriptor) as entries:
-            for entry in entries:
-                tally.entry()
-                with suppress(FileNotFoundError):
-                    found = entry.stat(follow_symlinks=False)
-                    tally.add(found)
-                    if stat.S_ISDIR(found.st_mode):
-                        folders.append(entry.name)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor, folders
 
 
 def _held(pid: int, devices: set[int], tally: _Tally) -> None:

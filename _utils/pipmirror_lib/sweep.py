@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import os
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ from pipmirror_lib.plan import read_json
 from pipmirror_lib.prune import DAY
 from pipmirror_lib.settings import Mirror
 from pipmirror_lib.shared import UNWANTED, downloads, metadata_cache, using_downloads
+from pipmirror_lib.trees import TooDeep, walk
 
 Report = dict[str, Any]
 # {folder: {what lies there and is too old: its bytes}}
 Leftovers = Mapping[str, Mapping[Path, int]]
+_DEEPEST, _MOST = 200, 1_000_000
 
 
 def of_platform(directory: PlatformDirectory, keep_days: int) -> Leftovers:
@@ -148,25 +151,15 @@ def older(paths: Iterable[Path], seconds: int, moment: Callable[[Path], float] =
 
 
 def _size(path: Path) -> int:
-    """What goes with it, for people to read: of what lies deeper than a path can be long, nothing is said."""
-    if path.is_symlink() or not path.is_dir():
-        return path.lstat().st_size
-    total, folders = 0, [str(path)]
-    while folders:  # strangers nest directories by the thousand, which a recursion would not survive
-        try:
-            for entry in _scanned(folders.pop()):
-                total += entry.stat(follow_symlinks=False).st_size
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(entry.path)
-        except OSError as error:
-            if error.errno != errno.ENAMETOOLONG:
-                raise
+    """What goes with it, for people to read: of what strangers have nested or strewn beyond sense, a part."""
+    about = path.lstat()
+    if not stat.S_ISDIR(about.st_mode):
+        return about.st_size
+    total = 0
+    with suppress(OSError, TooDeep):  # whoever removes it will say what is wrong with it
+        for entry in islice(walk(path, _DEEPEST), _MOST):
+            total += entry.about.st_size
     return total
-
-
-def _scanned(folder: str) -> list[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:
-        return list(entries)
 
 
 def _remove(path: Path) -> None:
