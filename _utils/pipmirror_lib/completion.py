@@ -143,6 +143,7 @@ class Completion:
         lacking = self._unbuilt((c for c in coming.values() if c.is_sdist), built)
         lacking.update(self._unfetched(c for c in coming.values() if not c.is_sdist))
         lacking.update(self._replacing(built))
+        lacking.update(self._rivals(coming, built))
         self.problems += lacking.values()
         wanted = {
             candidate.filename
@@ -184,6 +185,19 @@ class Completion:
                     f"{name} became {one.path.name}, which lies there from the index and is never replaced; "
                     f"remove {self.directory.public / one.path.name} first"
                 )
+        return faults
+
+    def _rivals(self, coming: Mapping[str, Candidate], built: Mapping[str, Built]) -> dict[str, str]:
+        """Sdists whose wheels would have the name of something else: only a build tells how a wheel is called."""
+        taken = {candidate.filename: f"{key} has become" for key, candidate in self.direct.candidates.items()}
+        taken.update((name, "the index has for another set") for name, one in coming.items() if not one.is_sdist)
+        faults = {}
+        for name, one in built.items():
+            if name in coming and one.path.name in taken:
+                faults[name] = (
+                    f"{name} became {one.path.name}, which is what {taken[one.path.name]} as well; use mirrors"
+                )
+            taken.setdefault(one.path.name, f"{name} has become")
         return faults
 
     def _made(self, built: Built) -> Admission:

@@ -426,6 +426,25 @@ def test_both_at_once_is_refused_for_the_set_that_wants_the_index(
     consistent(mirror)
 
 
+@pytest.mark.parametrize("later", [False, True], ids=["at once", "by an upgrade"])
+def test_nor_may_two_builds_become_one_file(
+    tmp_path: Path, server: LocalIndex, demo: Repository, container: Container, later: bool
+) -> None:
+    """A reference's, and that of an sdist whose wheel nobody knows by name before it is built."""
+    server.add(make_sdist(tmp_path / "sdists", "demo", "1.0", build_requires=["setuptools"]))
+    server.add(make_wheel(tmp_path / "files", "other", "1.0"))
+    address = f"git+{demo.url}@main"
+    if later:
+        good(declared(tmp_path, server, address))
+    mirror = declared(tmp_path, server, address, sets={"plain": ["demo==1.0"], "other": ["other"]})
+    said = f"demo-1.0.tar.gz became {DEMO}, which is what {address} has become as well; use mirrors"
+    assert said in bad(mirror, upgrade=later)
+    assert wheels(mirror) == {DEMO, DEP, "other-1.0-py3-none-any.whl"}, "nobody else is kept back"
+    assert record(mirror)["direct"] == [address]
+    assert "commit" in record(mirror)["source"]
+    consistent(mirror)
+
+
 def test_two_references_cannot_become_one_file(
     tmp_path: Path, server: LocalIndex, demo: Repository, container: Container
 ) -> None:
