@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from typing import Any
 
-from pipmirror_lib import builder, sweep
+from pipmirror_lib import builder, latecomers, sweep
 from pipmirror_lib.engine import Engine
 from pipmirror_lib.errors import EngineError
 from pipmirror_lib.mirror import PlatformDirectory
@@ -20,7 +20,7 @@ Report = dict[str, Any]
 
 
 def of_platform(directory: PlatformDirectory) -> sweep.Leftovers:
-    """Staging, kept builds, logs (but those that the record of a wheel names) and caches."""
+    """Staging, kept builds, logs (but those that the record of a wheel names), caches, and what has left the pages."""
     caches = (directory.scan_cache, directory.verdict_path, directory.lists_path, directory.lock_path)
     return {
         "staging": sweep.older(sweep.entries(directory.staging), 0),
@@ -28,6 +28,7 @@ def of_platform(directory: PlatformDirectory) -> sweep.Leftovers:
         "work": sweep.older(sweep.entries(directory.work), 0),
         "logs": sweep.older(sweep.unnamed_logs(directory), 0),
         "caches": sweep.older(caches, 0),
+        "gone": sweep.older([directory.public / latecomers.HIDDEN], 0),
     }
 
 

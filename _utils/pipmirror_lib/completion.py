@@ -22,6 +22,7 @@ from pipmirror_lib.progress import Step, fetching
 from pipmirror_lib.run import Run
 from pipmirror_lib.settings import Platform
 from pipmirror_lib.wheels import parse_name
+from pipmirror_lib.withdrawal import withdraw
 from pipmirror_lib.workshop import Built, Workshop
 
 
@@ -104,6 +105,8 @@ class Completion:
             old = wheels.get(admission.filename)
             if old and old["sha256"] != admission.record["sha256"]:
                 admission.record["replaced"] = old["sha256"]
+        # Pages and file cannot change in one step, and the old page would vouch for other bytes.
+        withdraw(self.directory, wheels, {a.filename for a in admissions if "replaced" in a.record})
         try:
             self.directory.admit(self.manifest, admissions)
         except WheelError:

@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from pipmirror_lib.errors import MirrorError, why
@@ -22,10 +23,18 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_atomically(path: Path, content: bytes, *, mode: int = 0o600, durable: bool = False) -> None:
+def write_atomically(
+    path: Path,
+    content: bytes,
+    *,
+    mode: int = 0o600,
+    durable: bool = False,
+    finish: Callable[[Path], None] = lambda temporary: None,
+) -> None:
     """Write beside, then rename: a reader sees the old content or the new, never a part.
 
-    What is `durable` is on the disk under its name at the end, and with it all that was renamed there before.
+    `finish` may alter owner, mode or time before anybody sees the file. What is `durable` is on the disk under its
+    name at the end, and with it all that was renamed there before.
     """
     temporary = _beside(path)
     try:
@@ -33,11 +42,15 @@ def write_atomically(path: Path, content: bytes, *, mode: int = 0o600, durable: 
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
+            finish(temporary)
             if durable:
                 os.fsync(file.fileno())
         os.replace(temporary, path)
         if durable:
             sync(path.parent)
+    except MirrorError:
+        temporary.unlink(missing_ok=True)
+        raise
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise MirrorError(f"cannot write {path}: {why(error)}") from error

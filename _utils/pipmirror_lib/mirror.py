@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipmirror_lib import locks, mounts, owners, processes, records
+from pipmirror_lib import latecomers, locks, mounts, owners, processes, records
 from pipmirror_lib.durable import TEMPORARY, move, sync, write_atomically
 from pipmirror_lib.errors import MirrorError, WheelError, why
 from pipmirror_lib.moments import now
@@ -101,6 +101,9 @@ class PlatformDirectory:
 
     def own(self, path: Path, mode: int) -> None:
         owners.own(path, mode, self.files)
+
+    def _let_in(self, folder: Path) -> None:
+        self.own(folder, self.files.dir_mode)
 
     @contextmanager
     def locked(
@@ -210,7 +213,7 @@ class PlatformDirectory:
         return record
 
     def remove(self, manifest: Record, filenames: Iterable[str], hide: Callable[[Record], object]) -> None:
-        """Take wheels away: from the pages first (`hide` writes those of what stays), then from the disk.
+        """Take wheels away: from the pages first (`hide`, by what stays), then from the directory.
 
         Until all are gone the journal promises them, so that recovery makes whole what a kill has half removed.
         """
@@ -219,9 +222,8 @@ class PlatformDirectory:
         self._promise(going)
         hide(staying)
         try:
-            for name in going:
-                _side(self.public / name).unlink(missing_ok=True)
-                (self.public / name).unlink(missing_ok=True)
+            files = (file for name in going for file in (_side(self.public / name).name, name))
+            latecomers.retire(self.public, files, self._let_in)
             sync(self.public)
         except OSError as error:
             raise MirrorError(f"cannot remove {error.filename}: {why(error)}") from error
@@ -246,8 +248,8 @@ class PlatformDirectory:
         """METADATA beside its wheel (PEP 658), so that clients need not fetch the wheel to decide."""
         path = _side(self.public / filename)
         if not (path.is_file() and path.read_bytes() == metadata):
-            write_atomically(path, metadata, mode=self.files.file_mode, durable=True)
-            self.own(path, self.files.file_mode)
+            mode = self.files.file_mode
+            write_atomically(path, metadata, mode=mode, durable=True, finish=lambda new: self.own(new, mode))
 
     def _settle(self, manifest: Record, entered: Mapping[str, Record]) -> None:
         sync(self.public)
@@ -269,6 +271,7 @@ class PlatformDirectory:
         if self.journal_path.exists():
             self._settle(manifest, promised)
         self.clear()
+        latecomers.free(self.public)
         for folder in (self.public, self.private):
             for path in folder.rglob(TEMPORARY.format("*", "*")):
                 path.unlink(missing_ok=True)

@@ -17,7 +17,7 @@ import packaging
 from packaging.utils import NormalizedName
 from packaging.version import Version
 
-from pipmirror_lib import STAMP, interpreter, local, prune, references, upstream, verdict
+from pipmirror_lib import STAMP, interpreter, latecomers, local, prune, references, upstream, verdict
 from pipmirror_lib.candidates import Candidate
 from pipmirror_lib.errors import ResolutionError
 from pipmirror_lib.explain import count, gather
@@ -41,6 +41,7 @@ RECOVER = "finish what an interrupted sync has begun"
 PUBLISH = "publish the pages"
 UNNEEDED = "begin the keep_days of wheels that no set needs"
 NEEDED_AGAIN = "end the keep_days of wheels that are needed again, or gone"
+FREE = "free the room of wheels that have left the pages an hour ago or longer"
 PRUNE = "remove wheels that are not needed any more"
 ENGINE_WORK = (ENGINE_NEEDED, REBUILD)
 LONG_WORK = (*ENGINE_WORK, UPGRADE, VERIFY)
@@ -186,6 +187,8 @@ def _due(
         due.append(RECOVER)
     if read_json(directory.published_path).get("manifest") != manifest_stamp(directory):
         due.append(PUBLISH)
+    if latecomers.due(directory.public):
+        due.append(FREE)
     return tuple(due)
 
 

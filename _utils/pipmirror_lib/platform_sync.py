@@ -20,6 +20,7 @@ from pipmirror_lib.run import Run
 from pipmirror_lib.settings import Platform
 from pipmirror_lib.verdict import PlatformPlan
 from pipmirror_lib.verification import Verification
+from pipmirror_lib.withdrawal import withdraw
 from pipmirror_lib.workplace import Quarters
 from pipmirror_lib.workshop import Workshop
 
@@ -179,6 +180,9 @@ class PlatformSync:
     def _tidy(self, manifest: Record) -> PlatformPlan:
         """Bring the manifest in line with the directory before anything else is decided."""
         planned = self.task.plan()
+        # Before the pages are written anew may lie a long time, or a failure.
+        others = {*planned.broken, *planned.vanished, *planned.unrecorded}
+        withdraw(self.directory, manifest["wheels"], others)
         if planned.broken:
             self.directory.set_aside(manifest, planned.broken)
             self.task.removed.update({name: {"reason": why} for name, why in planned.broken.items()})

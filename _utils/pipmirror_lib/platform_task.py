@@ -12,6 +12,7 @@ from pipmirror_lib.profile import TargetProfile
 from pipmirror_lib.run import Run
 from pipmirror_lib.settings import Mirror, Platform
 from pipmirror_lib.verdict import PlatformPlan
+from pipmirror_lib.withdrawal import withdraw
 
 
 @dataclass
@@ -50,6 +51,7 @@ class PlatformTask:
         manifest = self.directory.manifest()
         damaged = self.directory.damaged(manifest)
         if damaged:
+            withdraw(self.directory, manifest["wheels"], damaged)
             self.directory.set_aside(manifest, damaged)
             self.removed.update({name: {"reason": "it does not have its recorded sha256"} for name in damaged})
         return [f"{name} was damaged and set aside; the next sync brings it back" for name in damaged]

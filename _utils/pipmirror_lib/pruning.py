@@ -15,6 +15,7 @@ from pipmirror_lib.publish import publish
 from pipmirror_lib.settings import Mirror, Platform
 from pipmirror_lib.verdict import PlatformPlan
 from pipmirror_lib.wheels import parse_name
+from pipmirror_lib.withdrawal import withdraw
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,7 @@ class Pruning:
     def remove(self, manifest: Record, planned: PlatformPlan, going: Mapping[str, str]) -> None:
         """Take them away; what was proved of the others stays proved."""
         with self._proof_kept(planned):
-            # Of no manifest: until the new one is there, these pages are unfinished work.
-            self.directory.remove(manifest, going, lambda staying: publish(self.directory, staying, ""))
+            self.directory.remove(manifest, going, lambda staying: withdraw(self.directory, staying, going))
         publish(self.directory, manifest["wheels"], plan.manifest_stamp(self.directory))
         known = plan.read_json(self.directory.state_path).get("unneeded") or {}
         plan.remember(self.directory, unneeded={name: when for name, when in known.items() if name not in going})

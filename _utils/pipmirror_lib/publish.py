@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
@@ -28,16 +28,20 @@ def pages(wheels: Mapping[str, Record]) -> dict[str, str]:
     projects: dict[str, dict[str, Record]] = {}
     for filename in sorted(wheels):
         projects.setdefault(parse_name(filename).project, {})[filename] = wheels[filename]
-    names = sorted(projects)
-    root = {"meta": {"api-version": API_VERSION}, "projects": [{"name": name} for name in names]}
-    made = {
-        "index.html": _html("Simple index", [f'<a href="{name}/">{name}</a>' for name in names]),
-        "index.json": _json(root),
-    }
+    made = root_pages(sorted(projects))
     for name, files in projects.items():
         made[f"{name}/index.html"] = _html(f"Links for {name}", [_anchor(f, r) for f, r in files.items()])
         made[f"{name}/index.json"] = _json(_project(name, files))
     return made
+
+
+def root_pages(names: Sequence[str]) -> dict[str, str]:
+    """The same of the root alone."""
+    root = {"meta": {"api-version": API_VERSION}, "projects": [{"name": name} for name in names]}
+    return {
+        "index.html": _html("Simple index", [f'<a href="{name}/">{name}</a>' for name in names]),
+        "index.json": _json(root),
+    }
 
 
 def _project(name: str, files: Mapping[str, Record]) -> dict[str, object]:
@@ -140,24 +144,53 @@ def _stamps(folder: str | Path, prefix: str) -> Iterator[str]:
 def publish(directory: PlatformDirectory, wheels: Mapping[str, Record], stamp: str) -> dict[str, list[str]]:
     """Bring the pages up to date; an unchanged page is not written. Returns which were written and removed.
 
-    Pages of projects that are gone go first, then projects' pages come, then the root that names them.
+    Projects' pages come before the root that names them, and those of projects that are gone go after it.
     """
     changed, gone = drift(directory, wheels)
+    simple = directory.public / "simple"
     try:
-        for page in gone:
-            page.unlink()
-        for folder in sorted({page.parent for page in gone}):
-            if not os.listdir(folder):
-                folder.rmdir()
         for path in sorted(changed, key=lambda path: ("/" not in path, path)):
-            page = directory.public / "simple" / path
-            for folder in (page.parent.parent, page.parent):
-                if folder != directory.public and not folder.is_dir():
-                    folder.mkdir(parents=True)
-                    directory.own(folder, directory.files.dir_mode)
-            write_atomically(page, changed[path].encode(), mode=directory.files.file_mode)
-            directory.own(page, directory.files.file_mode)
+            write_page(directory, simple / path, changed[path])
+        remove_pages(gone)
     except OSError as error:
         raise MirrorError(f"cannot publish below {directory.public}: {why(error)}") from error
     directory.save(directory.published_path, json.dumps({"manifest": stamp, **_proof(directory, stamp)}))
     return {"written": sorted(changed), "removed": sorted(str(p.relative_to(directory.public)) for p in gone)}
+
+
+def write_page(directory: PlatformDirectory, page: Path, content: str) -> None:
+    """Replace a page in one step; who reads it sees it as the settings say from the first moment on."""
+    for folder in (page.parent.parent, page.parent):
+        if folder != directory.public and not folder.is_dir():
+            folder.mkdir(parents=True)
+            directory.own(folder, directory.files.dir_mode)
+
+    def finish(temporary: Path) -> None:
+        directory.own(temporary, directory.files.file_mode)
+        _tell_apart(temporary, page)
+
+    write_atomically(page, content.encode(), mode=directory.files.file_mode, finish=finish)
+
+
+def _tell_apart(new: Path, old: Path) -> None:
+    """Let the page be younger by a second at least.
+
+    Web servers and clients tell versions of a file apart by size and whole seconds: who had seen another page of the
+    same length in the same second would be told for ever that nothing had changed.
+    """
+    try:
+        before = old.stat().st_mtime
+    except FileNotFoundError:
+        return
+    if new.stat().st_mtime < int(before) + 1:
+        os.utime(new, (int(before) + 1, int(before) + 1))
+
+
+def remove_pages(gone: Iterable[Path]) -> None:
+    """Take pages away, and the directories in which nothing else lies."""
+    pages = list(gone)
+    for page in pages:
+        page.unlink(missing_ok=True)
+    for folder in sorted({page.parent for page in pages}):
+        if not os.listdir(folder):
+            folder.rmdir()

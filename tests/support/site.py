@@ -115,6 +115,7 @@ class Site:
 
     def check(self, platform: str = PLATFORM) -> None:
         """Nothing is half-done: manifest, wheels, side files and pages agree, and no staging is left over."""
+        from pipmirror_lib import latecomers
         from pipmirror_lib.suspect import check_built
         from pipmirror_lib.wheels import sha256_of
 
@@ -128,7 +129,7 @@ class Site:
         listed = [json.loads(page.read_text())["files"] for page in public.glob("simple/*/index.json")]
         assert {file["filename"] for files in listed for file in files} == set(recorded)
         allowed = {*recorded, *(f"{filename}.metadata" for filename in recorded), "simple"}
-        assert {path.name for path in public.iterdir()} == allowed
+        assert {path.name for path in public.iterdir()} - {latecomers.HIDDEN} == allowed
         assert not (self.private(platform) / "journal.jsonl").exists()
 
 

@@ -531,15 +531,15 @@ def test_a_wheel_that_cannot_be_removed_is_told_and_goes_the_next_time(
 ) -> None:
     extra = make_wheel(directory_of(mirror).public, "extra", "1.0").name
     many = declare(tmp_path, server.url, keep_days=0, prune=True)
-    unlink = os.unlink
+    replace = os.replace
 
     def refuse(path: Any, *more: Any, **named: Any) -> None:
         if str(path).endswith(OLD):
             raise PermissionError(1, "Operation not permitted", str(path))
-        unlink(path, *more, **named)
+        replace(path, *more, **named)
 
     with monkeypatch.context() as patched:
-        patched.setattr(os, "unlink", refuse)
+        patched.setattr(os, "replace", refuse)
         answer = sync.prune(many, force=True)
     assert not answer["result"]
     result = answer["platforms"]["bookworm"]

@@ -102,6 +102,26 @@ def test_no_wheel_is_opened(directory: PlatformDirectory) -> None:
     assert len(pages(known)) == 6
 
 
+def test_the_root_stops_naming_a_project_before_its_pages_go(
+    directory: PlatformDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go(directory)
+    manifest = directory.manifest()
+    directory.forget(manifest, [name for name in manifest["wheels"] if name.startswith("dep")])
+    roots: list[str] = []
+    unlink = Path.unlink
+
+    def noting(path: Path, missing_ok: bool = False) -> None:
+        if path.parent.name == "dep":
+            roots.append((directory.public / "simple" / "index.html").read_text())
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", noting)
+    go(directory)
+    assert len(roots) == 2
+    assert not any('href="dep/"' in root for root in roots)
+
+
 def test_an_empty_platform_has_a_root(directory: PlatformDirectory) -> None:
     assert set(publish(directory, {}, "")["written"]) == {"index.html", "index.json"}
 
@@ -178,6 +198,37 @@ def test_modes_are_as_the_settings_say(directory: PlatformDirectory) -> None:
     simple = directory.public / "simple"
     assert {p.stat().st_mode & 0o777 for p in simple.rglob("*") if p.is_file()} == {0o640}
     assert {p.stat().st_mode & 0o777 for p in (simple, simple / "dep")} == {0o750}
+
+
+def test_a_page_is_for_its_readers_from_the_first_moment_on(
+    directory: PlatformDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes: list[int] = []
+    replace = os.replace
+
+    def noting(source: Path, target: Path) -> None:
+        modes.append(os.stat(source).st_mode & 0o777)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", noting)
+    before = os.umask(0o077)
+    try:
+        go(directory)
+    finally:
+        os.umask(before)
+    assert modes[:6] == [0o644] * 6
+
+
+def test_no_two_versions_of_a_page_are_of_one_second(directory: PlatformDirectory) -> None:
+    """Size and second are all that a web server's ETag has."""
+    page, seconds = directory.public / "simple" / "demo-pkg" / "index.json", []
+    for number in range(3):
+        known = wheels(directory)
+        known[DEMO]["upload_time"] = f"2024-01-0{number + 1}T00:00:00Z"
+        publish(directory, known, "stamp")
+        seconds.append(int(page.stat().st_mtime))
+    assert len(set(seconds)) == 3
+    assert seconds == sorted(seconds)
 
 
 def test_a_directory_that_cannot_be_written_is_told(directory: PlatformDirectory) -> None:
