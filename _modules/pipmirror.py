@@ -334,8 +334,8 @@ def plan(mirror=None, platform=None, resolve=False, upgrade=False, **settings):
 
     lock
         With ``resolve`` only: ``{files: {FILE: {project, version, old, sha256, size, upload_time, kind}}, bytes,
-        missing, undecided: {FILE or URL: why only a build could tell}, warnings}``, or ``{error}``; ``old`` are the
-        versions that lie there.
+        missing, undecided: {FILE or URL: why only a build could tell}, warnings}``; ``old`` are the versions that lie
+        there. ``{error: reason}`` for a platform of which the index could not be asked; the return code is 1 then.
 
     CLI Example:
 
@@ -348,7 +348,10 @@ def plan(mirror=None, platform=None, resolve=False, upgrade=False, **settings):
     _check_flags(resolve=resolve, upgrade=upgrade)
     from pipmirror_lib import reports
 
-    return {"platforms": _ask(reports.plans, mirror, platform, settings, resolve=resolve, upgrade=upgrade)}
+    answers = _ask(reports.plans, mirror, platform, settings, resolve=resolve, upgrade=upgrade)
+    if any("error" in one.get("lock", {}) for one in answers.values()):
+        __context__["retcode"] = 1
+    return {"platforms": answers}
 
 
 def status(mirror=None, platform=None, **settings):

@@ -196,7 +196,8 @@ class Connections:
         """One line; the library's own text repeats the URL and the whole chain of causes."""
         text = _QUERY.sub("", re.sub(r"://[^/\s]*@", "://", str(error)))
         reason = next((said for part, said in _KNOWN.items() if part in text), short(text.splitlines()[0])[:160])
-        return f"package index {bare(url)} is unreachable: {reason} (index:url, index:proxy, index:timeout)"
+        settings = ", ".join(filter(None, (self.keyring.setting_of(url), "index:proxy", "index:timeout")))
+        return f"package index {bare(url)} is unreachable: {reason} ({settings})"
 
 
 _KNOWN = {

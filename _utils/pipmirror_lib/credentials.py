@@ -101,6 +101,16 @@ class Keyring:
         found = notes.authenticators(host)
         return (found[0], found[2] or "") if found and found[0] else None
 
+    def setting_of(self, url: str) -> str:
+        """Under which key of the declaration the index stands that the URL belongs to; '' for none of them."""
+        origin, path = origin_of(url), urlsplit(url).path
+        near = [
+            (one.nearness(path), "index:extra_urls" if number else "index:url")
+            for number, one in enumerate(self._declared)
+            if covers(one.origin, origin)
+        ]
+        return " or ".join(dict.fromkeys(setting for nearness, setting in near if nearness == max(near)[0]))
+
     @property
     def fault(self) -> str:
         """Why this machine's netrc is of no use, for people; '' where it is, or where there is none."""

@@ -80,7 +80,7 @@ def failed_builds(world: World, first: Mapping[NormalizedName, Sequence[Want]]) 
     if not missing.reasons:
         for name, reason in world.failed.items():
             for want in list(world.wants.get(name, {}).values()):
-                missing.add(Fault(name, (want,), reason))
+                missing.add(Fault(name, (want,), reason), "\n")  # each long enough for a line
     return missing.told()
 
 
@@ -120,7 +120,7 @@ class _Blame:
 
 
 def _joined(reasons: Mapping[str, str]) -> str:
-    text = "".join(list(reasons.values())[:SHOWN]).removeprefix("; ")
+    text = "".join(list(reasons.values())[:SHOWN]).removeprefix("; ").removeprefix("\n")
     more = f"; and {count(len(reasons) - SHOWN, 'more reason')}" if len(reasons) > SHOWN else ""
     return harmless(text + more)
 

@@ -140,6 +140,10 @@ class Client:
 
     def _advice(self, url: str) -> str:
         keyring = self._connections.keyring
+        setting = keyring.setting_of(url)
         if keyring.of(url):
-            return "check index:username and index:password, or what the URL or netrc say"
-        return f"it wants credentials ({keyring.fault})" if keyring.fault else "it wants credentials"
+            # Username and password are for the first index alone.
+            first = "index:username and index:password, or " if "index:url" in setting else ""
+            return f"check {first}what {setting + ' or netrc say' if setting else 'netrc says'}"
+        wants = f"it wants credentials ({setting})" if setting else "it wants credentials"
+        return f"{wants}; {keyring.fault}" if keyring.fault else wants

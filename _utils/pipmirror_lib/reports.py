@@ -61,7 +61,11 @@ def plans(mirror: Mirror, name: str | None, *, resolve: bool = False, upgrade: b
     if resolve or upgrade:
         with _index(mirror) as index:
             for platform in mirror.selected(name):
-                found[platform.name]["lock"] = _lock(mirror, platform, index, upgrade or mirror.upgrade is True)
+                try:
+                    lock = _lock(mirror, platform, index, upgrade or mirror.upgrade is True)
+                except PipmirrorError as error:  # the others may fare better
+                    lock = {"error": str(error)}
+                found[platform.name]["lock"] = lock
     return found
 
 

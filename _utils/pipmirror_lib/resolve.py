@@ -114,7 +114,9 @@ def _optimistic(
 ) -> tuple[dict[NormalizedName, Candidate] | None, list[NormalizedName], list[NormalizedName]]:
     """(the closure of best candidates, or None if someone would be unhappy; projects nothing serves; unhappy ones).
 
-    It goes level by level, so that a source over a network can fetch each level in parallel.
+    It goes level by level, so that a source over a network can fetch each level in parallel. A project that does
+    not build ends the matter, but only when all that can be reached without it were asked to build as well: who has
+    several to correct wants to know of them all. Raises BuildError then.
     """
     chosen: dict[NormalizedName, Candidate] = {}
     wants: dict[NormalizedName, list[Want]] = {}
@@ -123,20 +125,21 @@ def _optimistic(
     seen: set[tuple[NormalizedName, tuple[NormalizedName, ...]]] = set()
     level = list(roots)
     while level:
-        fresh = [w.project for w in level if w.project not in chosen]
+        fresh = [w.project for w in level if w.project not in chosen and w.project not in world.failed]
         world.source.prefetch(dict.fromkeys(fresh), ())
         for want in level:
             wants.setdefault(want.project, []).append(want)
         # A source that has everything at hand does not look at these.
         likely = (world.likely(name, _specifiers(wants[name])) for name in fresh)
         world.source.prefetch((), (candidate for candidate in likely if candidate))
-        for name in dict.fromkeys(fresh):
-            best = _best(world, name, wants[name])
+        for name, best in _choices(world, fresh, wants):
             if best is None:
                 absent[name] = None
             else:
                 chosen[name], heard[name] = best, len(wants[name])
         level = list(_next_level(world, level, chosen, seen))
+    if world.failed:
+        raise BuildError("; ".join(world.failed.values()))
     # Told without looking for a better candidate, because an older one may have to be built for that.
     unhappy = [
         name
@@ -146,6 +149,18 @@ def _optimistic(
     late = [name for name in chosen if heard[name] < len(wants[name])]
     settled = not unhappy and all(_best(world, name, wants[name]) == chosen[name] for name in late)
     return (chosen if settled and not absent else None), list(absent), unhappy
+
+
+def _choices(
+    world: World, names: Iterable[NormalizedName], wants: Mapping[NormalizedName, Sequence[Want]]
+) -> Iterator[tuple[NormalizedName, Candidate | None]]:
+    """The best candidate of each project, but of those that do not build, which the world remembers."""
+    for name in dict.fromkeys(names):
+        try:
+            best = _best(world, name, wants[name])
+        except BuildError:
+            continue
+        yield name, best
 
 
 def _best(world: World, project: NormalizedName, wants: Sequence[Want]) -> Candidate | None:

@@ -294,7 +294,10 @@ class Workshop:
         answer = resolve.resolve(question, source)
         if answer.missing:
             reasons = "; ".join(dict.fromkeys(answer.missing.values()))
-            raise BuildError(f"{sources}: build requirements cannot be met: {reasons} (build_constraints)")
+            free = replace(question, constraints=())
+            blamed = question.constraints and resolve.resolve(free, source).satisfied
+            hint = " (build_constraints)" if blamed else ""
+            raise BuildError(f"{sources}: build requirements cannot be met: {reasons}{hint}")
         found = []
         for needed in answer.closure.values():
             if needed.is_sdist:

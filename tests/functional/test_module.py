@@ -292,6 +292,14 @@ def test_no_secret_is_told(site: Site) -> None:
     assert "check index:username and index:password" in answer.platform["comment"]
 
 
+def test_a_plan_that_could_not_ask_the_index_says_so_and_fails(site: Site) -> None:
+    site.index.username, site.index.password = "me", "something else"
+    answer = site.call("plan", resolve=True)
+    assert answer.code == 1
+    assert "it wants credentials (index:url)" in answer.platform["lock"]["error"]
+    assert answer.platform["missing"]
+
+
 def test_documentation(minion: Minion) -> None:
     """`salt-call sys.doc pipmirror` has every function, with its parameters and an example."""
     documented = minion.call("sys.doc", "pipmirror").value

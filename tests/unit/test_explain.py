@@ -204,6 +204,15 @@ def test_a_failed_build_of_an_older_version_tells_whom_it_was_tried_for() -> Non
     }
 
 
+def test_every_project_that_does_not_build_is_told_in_a_line_of_its_own() -> None:
+    broken = [wheel(f"{name}-1.0", sdist=True, unbuildable=f"{name} 1.0: no compiler") for name in ("x", "y", "deep")]
+    files = [wheel("app-1.0", "x", "y"), wheel("b-1.0", "c"), wheel("c-1.0", "deep"), wheel("fine-1.0"), *broken]
+    assert missing(files, "app", "fine", "b") == {
+        "app": "x 1.0: no compiler (app 1.0 -> x)\ny 1.0: no compiler (app 1.0 -> y)",
+        "b": "deep 1.0: no compiler (b 1.0 -> c 1.0 -> deep)",
+    }
+
+
 def test_explaining_reads_and_builds_nothing() -> None:
     class Forbidding(MemorySource):
         closed = False

@@ -142,6 +142,21 @@ def test_a_refusal_says_what_to_check(index: LocalIndex, more: dict[str, str], s
     assert "wrong" not in str(caught.value)
 
 
+def test_a_refusal_names_the_setting_of_the_index_that_refuses(index: LocalIndex, tmp_path: Path) -> None:
+    with LocalIndex(tmp_path / "none") as other:
+        index.username, index.password = "me", SECRET
+        extra = index.url.replace("://", "://me:wrong@")
+        with pytest.raises(PackageIndexError) as caught:
+            client(index, url=other.url, extra_urls=[extra]).page(f"{index.url}demo/", pages.ACCEPT)
+        said = f"{index.url}demo/ refuses us (401): check what index:extra_urls or netrc say"
+        assert str(caught.value) == said
+        with pytest.raises(PackageIndexError, match=r"it wants credentials \(index:extra_urls\)"):
+            client(index, url=other.url, extra_urls=[index.url]).page(f"{index.url}demo/", pages.ACCEPT)
+        one_host = client(index, url=f"{index.url}a/", extra_urls=[f"{index.url}b/"])
+        with pytest.raises(PackageIndexError, match=r"\(index:url or index:extra_urls\)"):
+            one_host.page(f"{index.url}demo/", pages.ACCEPT)
+
+
 def test_403_is_a_refusal_too(index: LocalIndex) -> None:
     index.fail = {"/simple/": Fault(403)}
     with pytest.raises(PackageIndexError, match=r"refuses us \(403\)"):

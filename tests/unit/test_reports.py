@@ -158,6 +158,22 @@ def test_a_plan_that_asks_the_index_says_what_would_come(mirror: Mirror) -> None
     assert SECRET not in json.dumps(lock)
 
 
+def test_a_platform_that_the_index_cannot_be_asked_of_does_not_keep_the_others_from_their_answer(
+    tmp_path: Path, server: LocalIndex
+) -> None:
+    """One has all that is declared, and nobody to ask for; of the other the index wants other credentials."""
+    platforms = [{"image": "debian:bookworm", "name": name, "packages": [name]} for name in ("demo", "dep")]
+    known = {"username": "me", "password": SECRET}
+    two = declare(tmp_path, server.url, packages=[], platforms=platforms, index=known)
+    equip(two)
+    assert sync.sync(two, "demo")["result"]
+    server.password = "another"
+    plans = reports.plans(two, None, resolve=True)
+    assert plans["demo"]["lock"]["files"] == {}
+    assert "refuses us (401): check index:username" in plans["dep"]["lock"]["error"]
+    assert plans["dep"]["missing"]
+
+
 def test_a_plan_that_asks_the_index_leaves_nothing_where_there_is_no_mirror(mirror: Mirror) -> None:
     assert reports.plans(mirror, None, resolve=True)[PLATFORM]["lock"] == {"error": plan.NEVER_PROFILED}
     assert not mirror.target.exists()

@@ -186,6 +186,18 @@ def test_a_build_requirement_that_nobody_has_is_told(
     assert container.requests == []
 
 
+def test_only_constraints_that_keep_a_build_requirement_away_are_blamed(
+    workshop: Callable[..., Workshop], container: Container, server: LocalIndex, tmp_path: Path
+) -> None:
+    add(server, tmp_path, build_requires=["nothere"])
+    add(server, tmp_path, "other", build_requires=["setuptools"])
+    shop = workshop(build_constraints=["setuptools>99"])
+    with pytest.raises(BuildError, match=r"nothere: nothing of that name on the index$"):
+        shop.wheel(sdist(shop))
+    with pytest.raises(BuildError, match=r"which constraint setuptools>99 excludes \(build_constraints\)$"):
+        shop.wheel(sdist(shop, "other"))
+
+
 def test_a_network_is_for_those_who_are_named(
     workshop: Callable[..., Workshop], container: Container, server: LocalIndex, tmp_path: Path
 ) -> None:
