@@ -437,7 +437,11 @@ def wheels(mirror=None, platform=None, **settings):
         not offer it any more (bool).
 
     wanted_by
-        Who wants it (list of str, ``REQUIREMENT (declared)`` first); empty for an orphan.
+        Who wants it (list of str, ``REQUIREMENT (declared)`` first); empty for an orphan. Of a set that is not
+        satisfied, only the declared requirements are told.
+
+    undecided
+        Whether nobody is known to want it, but a set is not satisfied, which may need it (bool).
 
     CLI Example:
 

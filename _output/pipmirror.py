@@ -159,9 +159,9 @@ def proofs(verified):
 
 
 def needs(wheel):
-    """Who needs a wheel, by name; ``-`` for nobody, or nobody that is known while something is missing."""
+    """Who needs a wheel, by name; ``-`` for nobody, ``?`` while something is missing and nobody can say."""
     found = (re.fullmatch(r".* \((?:wanted by )?(.*)\)", who) for who in wheel["wanted_by"])
-    return some(dict.fromkeys(who[1] for who in found if who)) or "-"
+    return some(dict.fromkeys(who[1] for who in found if who)) or ("?" if wheel["undecided"] else "-")
 
 
 def came(wheel):

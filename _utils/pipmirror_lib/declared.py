@@ -106,7 +106,7 @@ class Mirror:
         for platform in self.platforms:
             if platform.name == name:
                 return platform
-        raise SettingsError([no_such("platform", name, [platform.name for platform in self.platforms])])
+        raise SettingsError(arguments=[no_such("platform", name, [platform.name for platform in self.platforms])])
 
     def selected(self, name: str | None) -> tuple[Platform, ...]:
         """All platforms, or the one that was asked for."""

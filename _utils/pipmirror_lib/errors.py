@@ -36,13 +36,18 @@ class PipmirrorError(Exception):
 
 
 class SettingsError(PipmirrorError):
-    """The declaration is faulty; carries *every* fault, not the first."""
+    """The declaration or what a call was given is faulty; carries *every* fault, not the first."""
 
-    def __init__(self, faults: Iterable[str], key: str = "pipmirror") -> None:
+    def __init__(self, faults: Iterable[str] = (), key: str = "pipmirror", *, arguments: Iterable[str] = ()) -> None:
         """`key` is that of the pillar."""
-        self.faults = tuple(faults)
-        head = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
-        super().__init__(f"{head} in the {key} settings:\n" + "\n".join(f"- {fault}" for fault in self.faults))
+        parts = {f"{key} settings": tuple(faults), "arguments": tuple(arguments)}
+        self.faults = tuple(fault for part in parts.values() for fault in part)
+        super().__init__("\n".join(_listed(where, part) for where, part in parts.items() if part))
+
+
+def _listed(where: str, faults: tuple[str, ...]) -> str:
+    head = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+    return "\n".join([f"{head} in the {where}:", *(f"- {fault}" for fault in faults)])
 
 
 class WheelError(PipmirrorError):

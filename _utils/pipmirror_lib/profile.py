@@ -122,6 +122,13 @@ class TargetProfile:
                 raise ValueError(str(error)) from error
         return found[0]
 
+    def may_apply(self, marker: Marker | None) -> bool:
+        """The same for reports; what makes no sense may, because it is for the plan to tell that."""
+        try:
+            return self.applies(marker)
+        except ValueError:
+            return True
+
     @cached_property
     def _marker_cache(self) -> dict[tuple[int, str], tuple[bool, Marker]]:
         return {}

@@ -9,11 +9,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from packaging.requirements import Requirement
+
 from pipmirror_lib import local, plan, references
 from pipmirror_lib.candidates import Candidate
 from pipmirror_lib.errors import PackageIndexError, PipmirrorError
 from pipmirror_lib.mirror import PRIVATE, PlatformDirectory, Record
 from pipmirror_lib.moments import age
+from pipmirror_lib.parts import canonical, within, without_marker
 from pipmirror_lib.profile import TargetProfile
 from pipmirror_lib.settings import Mirror, Platform
 from pipmirror_lib.shared import known_downloads, metadata_cache, using_downloads
@@ -241,17 +244,36 @@ def wheels(mirror: Mirror, name: str | None) -> dict[str, dict[str, Report]]:
     found: dict[str, dict[str, Report]] = {}
     for platform in mirror.selected(name):
         directory = PlatformDirectory.of(mirror, platform.name)
-        needed = plan.make(mirror, platform, directory).wanted_by
+        made = plan.make(mirror, platform, directory)
+        unmet = [] if made.satisfied else list(_unmet(platform, directory.profile(), made))
         found[platform.name] = {
-            filename: _wheel(filename, record, needed.get(filename, ()))
+            filename: _wheel(filename, record, made, unmet)
             for filename, record in sorted(directory.manifest()["wheels"].items())
         }
     return found
 
 
-def _wheel(filename: str, record: Record, wanted_by: Iterable[str]) -> Report:
+def _unmet(platform: Platform, profile: TargetProfile | None, made: PlatformPlan) -> Iterator[Requirement]:
+    """What is declared in sets that are not satisfied; their wheels have no closure to be told from."""
+    for wanted in platform.sets:
+        if wanted.name in made.incomplete or not made.incomplete:
+            yield from (r for r in wanted.requirements if profile is None or profile.may_apply(r.marker))
+
+
+def _meets(wanted: Requirement, filename: str, record: Record) -> bool:
+    """Whether a wheel is one that a requirement itself asks for, as far as its name and record say."""
+    if isinstance(wanted, references.DirectReference):
+        return wanted.key in record.get("direct", ())
+    name = parse_name(filename)
+    return canonical(wanted.name) == name.project and within(wanted.specifier, name.version)
+
+
+def _wheel(filename: str, record: Record, made: PlatformPlan, unmet: Iterable[Requirement]) -> Report:
     """Everything that the manifest says of a wheel, and the same keys for every wheel."""
     name = parse_name(filename)
+    declared = [f"{without_marker(one)} (declared)" for one in unmet if _meets(one, filename, record)]
+    known = dict.fromkeys([*made.wanted_by.get(filename, ()), *declared])
+    wanted_by = sorted(known, key=lambda who: (not who.endswith(" (declared)"), who))
     absent: Record = {"url": "", "upload_time": "", "source": None, "direct": [], "yanked": None, "withdrawn": False}
     return {
         **absent,
@@ -259,7 +281,8 @@ def _wheel(filename: str, record: Record, wanted_by: Iterable[str]) -> Report:
         "project": str(name.project),
         "version": str(name.version),
         "tags": sorted(map(str, name.tags)),
-        "wanted_by": sorted(wanted_by, key=lambda who: (not who.endswith(" (declared)"), who)),
+        "wanted_by": wanted_by,
+        "undecided": not (wanted_by or made.satisfied),
     }
 
 

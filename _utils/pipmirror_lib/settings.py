@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from packaging.requirements import Requirement
 from packaging.utils import InvalidName, NormalizedName, canonicalize_name
 
+from pipmirror_lib import arguments as call
 from pipmirror_lib import references, requirements
 from pipmirror_lib.declared import Container, Files, Index, Mirror, Platform, RequirementSet, no_such
 from pipmirror_lib.errors import SettingsError
@@ -45,12 +46,15 @@ def load(
     """Merge argument > pillar > minion configuration > default into every declared mirror, by name.
 
     The merge is ours because `config.get` would put the minion configuration before the pillar. Raises
-    SettingsError with every fault; a pillar that did not render (`_errors`) is never acted upon, because a
-    half-rendered declaration looks like one that has been shortened on purpose.
+    SettingsError with every fault, those of the arguments apart; a pillar that did not render (`_errors`) is never
+    acted upon, because a half-rendered declaration looks like one that has been shortened on purpose.
     """
     if pillar_errors:
         raise SettingsError(f"pillar: did not render: {error}" for error in pillar_errors)
     faults: list[str] = []
+    unknown = call.unknown(arguments or {}, (*_MIRROR_KEYS, *_PLATFORM_KEYS))
+    given = {key: value for key, value in (arguments or {}).items() if key not in unknown}
+    of_call = list(unknown.values())
     layers = [Fields(layer, "pipmirror", faults).values for layer in (configuration, pillar)]
     top = merged(*layers)
     named = Fields(top.pop("mirrors", None), "pipmirror:mirrors", faults)
@@ -59,12 +63,15 @@ def load(
         place = f"pipmirror:mirrors:{name}" if named.values else "pipmirror"
         own = Fields(named.values.get(name), place, faults).values
         declared = merged(top, own)
-        reader = Fields(merged(declared, arguments or {}), place, faults)
-        mirrors[name] = _as_asked(_mirror(name, reader), declared, arguments or {})
+        reader = Fields(merged(declared, given), place, [])
+        mirrors[name] = _as_asked(_mirror(name, reader), declared, given)
+        of_mirror, of_given = call.divided(reader.faults, given, place, _MERGED)
+        faults += of_mirror
+        of_call += of_given
     faults += _overlaps(mirrors)
-    # A fault at the top level would otherwise be told once per mirror that inherits it.
-    if faults:
-        raise SettingsError(dict.fromkeys(faults))
+    # What several mirrors inherit would otherwise be told once for each.
+    if faults or of_call:
+        raise SettingsError(dict.fromkeys(faults), arguments=dict.fromkeys(of_call))
     return mirrors
 
 
@@ -97,9 +104,9 @@ def load_one(mirrors: Mapping[str, Mirror], name: str | None) -> Mirror:
     if name is None and len(mirrors) == 1:
         return next(iter(mirrors.values()))
     if name is None:
-        raise SettingsError([f"mirror: several are declared, name one: {', '.join(sorted(mirrors))}"])
+        raise SettingsError(arguments=[f"mirror: several are declared, name one: {', '.join(sorted(mirrors))}"])
     if name not in mirrors:
-        raise SettingsError([no_such("mirror", name, list(mirrors))])
+        raise SettingsError(arguments=[no_such("mirror", name, list(mirrors))])
     return mirrors[name]
 
 

@@ -70,7 +70,7 @@ def prune(
 def refuse_trials(mirrors: Iterable[Mirror]) -> None:
     """SettingsError where arguments require something else than is declared; before anything is removed anywhere."""
     if any(mirror.trial for mirror in mirrors):
-        raise SettingsError([f"nothing can be pruned: {TRIAL}"])
+        raise SettingsError(arguments=[f"nothing can be pruned: {TRIAL}"])
 
 
 def clean(mirror: Mirror, platform: str | None = None, *, test: bool = False, progress: Listener = silent) -> Result:

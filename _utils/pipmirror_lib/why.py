@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
 from pipmirror_lib import local, plan, references, resolve
@@ -36,9 +35,10 @@ def project_of(text: str) -> NormalizedName:
         try:
             return parse_name(text).project
         except WheelError as error:
-            raise SettingsError([f"project: {error}"]) from error
+            raise SettingsError(arguments=[f"project: {error}"]) from error
     if not _PROJECT.fullmatch(text):
-        raise SettingsError([f"project: {text!r} is not the name of a project; give it without version and extras"])
+        fault = f"project: {text!r} is not the name of a project; give it without version and extras"
+        raise SettingsError(arguments=[fault])
     return canonicalize_name(text)
 
 
@@ -47,9 +47,17 @@ def check_known(project: str, reports: Mapping[str, Report]) -> None:
     if any(report[key] for report in reports.values() for key in ("sets", "files", "broken", "not_here")):
         return
     near = sorted({name for report in reports.values() for name in report["similar"]})
-    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "pipmirror.wheels lists what is there"
-    notes = sorted({f"; of {name} nothing is known: {r['note']}" for name, r in reports.items() if r["note"]})
-    raise SettingsError([f"project: {project!r} is wanted by nobody and lies nowhere; {hint}{''.join(notes)}"])
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else ""
+    unknown = [name for name, report in reports.items() if report["note"] or report["undecided"]]
+    if unknown:
+        fault = (
+            f"{project!r} is not declared and lies nowhere; whether anything needs it, only a sync can tell of "
+            f"{', '.join(unknown)}: run pipmirror.sync, or pipmirror.plan resolve=True (after pipmirror.prepare)"
+        )
+    else:
+        fault = f"{project!r} is wanted by nobody and lies nowhere"
+        hint = hint or "pipmirror.wheels lists what is there"
+    raise SettingsError(arguments=["; ".join(filter(None, (f"project: {fault}", hint)))])
 
 
 def _why(mirror: Mirror, platform: Platform, project: NormalizedName) -> Report:
@@ -141,11 +149,4 @@ def _not_here(platform: Platform, profile: TargetProfile | None, project: Normal
     if profile is None:
         return []
     declared = [r for wanted in platform.sets for r in wanted.requirements if canonicalize_name(r.name) == project]
-    return sorted({str(requirement) for requirement in declared if not _applies(profile, requirement)})
-
-
-def _applies(profile: TargetProfile, requirement: Requirement) -> bool:
-    try:
-        return profile.applies(requirement.marker)
-    except ValueError:
-        return True  # nobody can say; the plan tells why
+    return sorted({str(requirement) for requirement in declared if not profile.may_apply(requirement.marker)})

@@ -85,6 +85,7 @@ SHAPES: dict[str, Any] = {
                 "yanked": (str, NOTHING),
                 "withdrawn": bool,
                 "wanted_by": [str],
+                "undecided": bool,
             }
         }
     },

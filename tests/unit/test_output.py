@@ -129,8 +129,9 @@ def test_wheels_are_a_table(synced: Mirror) -> None:
 
 def test_who_needs_a_wheel_is_named_once_and_briefly() -> None:
     wanted = ["x (declared)", "x>=1 (wanted by a 1.0)", "x[t] (wanted by a 1.0)", "x (wanted by b 2.0)"]
-    assert shown.needs({"wanted_by": wanted}) == "declared, a 1.0 and 1 more"
-    assert shown.needs({"wanted_by": []}) == "-"
+    assert shown.needs({"wanted_by": wanted, "undecided": False}) == "declared, a 1.0 and 1 more"
+    assert shown.needs({"wanted_by": [], "undecided": False}) == "-"
+    assert shown.needs({"wanted_by": [], "undecided": True}) == "?"
 
 
 def test_why(synced: Mirror) -> None:

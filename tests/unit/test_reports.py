@@ -229,6 +229,31 @@ def test_who_declared_a_wheel_comes_first(tmp_path: Path) -> None:
     ]
 
 
+def test_what_a_set_declares_is_told_although_the_set_is_not_satisfied(tmp_path: Path) -> None:
+    """Of anything else nobody can say who needs it; a set that is satisfied has said it."""
+    url = "git+https://git.invalid/other@main"
+    packages = ["demo[tls]; os_name == 'posix'", "demo", "dep>=2", "gone", url, "no; os_name == 'nt'"]
+    mirror = declare(tmp_path, packages=packages, sets={"fine": ["fine"]})
+    directory = equip(mirror)
+    for name in ("demo", "dep", "other", "fine", "no"):
+        make_wheel(directory.public, name, "1.0")
+    manifest = directory.manifest()
+    directory.record(manifest, [path.name for path in directory.public.glob("*.whl")])
+    manifest["wheels"]["other-1.0-py3-none-any.whl"]["direct"] = [url]
+    directory.save_manifest(manifest)
+    found = reports.wheels(mirror, None)[PLATFORM]
+    told = {about["project"]: (about["wanted_by"], about["undecided"]) for about in found.values()}
+    assert told == {
+        "demo": (["demo (declared)", "demo[tls] (declared)"], False),
+        "dep": ([], True),
+        "other": ([f"{url} (declared)"], False),
+        "fine": (["fine (declared)"], False),
+        "no": ([], True),
+    }
+    (directory.private / "profile.json").unlink()
+    assert reports.wheels(mirror, None)[PLATFORM]["fine-1.0-py3-none-any.whl"]["wanted_by"] == ["fine (declared)"]
+
+
 def test_an_orphan_that_nobody_has_recorded_has_a_size_too(synced: Mirror) -> None:
     orphan = make_wheel(directory_of(synced).public, "old", "1.0")
     status = reports.status(synced, None)[PLATFORM]

@@ -397,9 +397,42 @@ def test_a_pillar_that_did_not_render_is_never_acted_upon() -> None:
 
 
 def test_an_argument_is_checked_like_the_pillar() -> None:
-    assert faults(GOOD, arguments={"parallel": "many"}) == [
-        "pipmirror:parallel: must be a whole number from 1 to 256, not the string 'many'"
+    wanted = "must be a whole number from 1 to 256, not the string 'many'"
+    assert faults(GOOD, arguments={"parallel": "many"}) == [f"parallel: {wanted}"]
+    assert faults({**GOOD, "parallel": "many"}) == [f"pipmirror:parallel: {wanted}"]
+
+
+def test_faults_of_arguments_stand_below_a_heading_of_their_own() -> None:
+    arguments = {"platfrom": "x", "index": {"retries": -3}, "platforms": {"some": [{"name": "a", "imge": "b"}]}}
+    with pytest.raises(SettingsError) as caught:
+        load({**GOOD, "index": {"timeout": "long"}, "prune": 5}, arguments=arguments)
+    assert str(caught.value).splitlines() == [
+        "2 faults in the pipmirror settings:",
+        "- pipmirror:prune: must be true or false, not the number 5",
+        "- pipmirror:index:timeout: must be a whole number from 1 to 86400, not a string",
+        "3 faults in the arguments:",
+        "- platfrom: unknown argument; did you mean 'platform'?",
+        "- platforms:some[0]:imge: unknown key; did you mean 'image'?",
+        "- index:retries: must be a whole number from 0 to 100, not a number",
     ]
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("keepdays", "did you mean 'keep_days'?"),
+        ("mirors", "did you mean 'mirror'?"),
+        ("platform", "did you mean 'platforms'?"),  # of a function that has no such argument
+        ("zzz", "remove it"),
+    ],
+)
+def test_an_unknown_argument(argument: str, said: str) -> None:
+    assert faults(GOOD, arguments={argument: 1}) == [f"{argument}: unknown argument; {said}"]
+
+
+def test_an_argument_that_several_mirrors_do_not_understand_is_told_once() -> None:
+    two = {"mirrors": {name: {**GOOD, "target": f"/srv/{name}"} for name in ("a", "b")}}
+    assert len(faults(two, arguments={"keep_days": -1})) == 1
 
 
 # -- secrets -------------------------------------------------------------------------------------------------

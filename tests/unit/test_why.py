@@ -120,6 +120,16 @@ def test_an_unknown_project_is_an_error_with_near_names(mirror: Mirror) -> None:
         why.check_known("zzzzzz", reports)
 
 
+def test_what_a_sync_might_bring_is_not_said_to_be_wanted_by_nobody(mirror: Mirror) -> None:
+    (directory_of(mirror).public / DEP).unlink()
+    with pytest.raises(SettingsError) as caught:
+        why.check_known("zzzzzz", why.why(mirror, None, project="zzzzzz"))
+    said = str(caught.value)
+    assert said.startswith("1 fault in the arguments:")
+    assert "wanted by nobody" not in said
+    assert "run pipmirror.sync, or pipmirror.plan resolve=True" in said
+
+
 def test_known_on_one_platform_is_known(mirror: Mirror) -> None:
     unknown = ask(mirror, "depp")
     why.check_known("dep", {"one": ask(mirror, "dep"), "two": unknown})
@@ -153,7 +163,7 @@ def test_a_platform_never_profiled(tmp_path: Path) -> None:
     assert report["note"] == plan.NEVER_PROFILED
     assert report["sets"]["packages"]["missing"] == {"demo": plan.NEVER_PROFILED}
     reports = why.why(mirror, None, project="dmo")
-    with pytest.raises(SettingsError, match=r"did you mean 'demo'\?; of bookworm nothing is known: the platform"):
+    with pytest.raises(SettingsError, match=r"only a sync can tell of bookworm.*pipmirror\.sync.*you mean 'demo'\?"):
         why.check_known("dmo", reports)
     assert not mirror.target.exists()
 

@@ -1,0 +1,39 @@
+"""The arguments of a call, which override the declaration: their faults are told apart from those of the pillar."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+# What every function takes beside settings.
+_SELECTING = ("mirror", "platform")
+
+
+def unknown(arguments: Mapping[str, Any], known: Sequence[str]) -> dict[str, str]:
+    """{argument: fault} of those that are no setting, with the nearest name that would be understood."""
+    faults = {}
+    for key in arguments:
+        if key not in known:
+            near = difflib.get_close_matches(key, [one for one in (*_SELECTING, *known) if one != key], n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "remove it"
+            faults[key] = f"{key}: unknown argument; {hint}"
+    return faults
+
+
+def divided(
+    faults: Sequence[str], arguments: Mapping[str, Any], place: str, groups: Collection[str]
+) -> tuple[list[str], list[str]]:
+    """(faults of the declaration, faults of what the arguments have put in its place, without that place)."""
+    given = [f"{place}:{key}" for key in _keys(arguments, groups)]
+    own = [fault for fault in faults if any(fault.startswith((f"{at}:", f"{at}[")) for at in given)]
+    return [fault for fault in faults if fault not in own], [fault.removeprefix(f"{place}:") for fault in own]
+
+
+def _keys(arguments: Mapping[str, Any], groups: Collection[str]) -> Iterator[str]:
+    """Of a group, only what is given of it overrides anything."""
+    for key, value in arguments.items():
+        if key in groups and isinstance(value, Mapping):
+            yield from (f"{key}:{inner}" for inner in value)
+        else:
+            yield key
