@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta, timezone
 
 # Seconds by which clocks of machines that share a mirror may differ.
 SKEW = 86400
+
+# PEP 700; as most indexes write it.
+_IN_UTC = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d)T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?Z", re.ASCII)
 
 
 def now() -> str:
@@ -31,6 +35,18 @@ def later(moment: str, seconds: float) -> str:
 def older(moment: str, seconds: float) -> bool:
     """Whether it is that long ago; of a moment to come nobody knows, for the clock was or is wrong."""
     return not -SKEW <= age(moment) <= seconds
+
+
+def in_utc(text: str) -> str:
+    """A moment that a stranger wrote, as the Simple Repository API wants it; '' where it is none."""
+    try:
+        moment = _read(text)
+        if _IN_UTC.fullmatch(text):
+            return text
+        moment = moment.replace(tzinfo=moment.tzinfo or timezone.utc).astimezone(timezone.utc)
+    except (ValueError, OverflowError):
+        return ""
+    return moment.isoformat().replace("+00:00", "Z")
 
 
 def _text(moment: datetime) -> str:

@@ -18,6 +18,7 @@ from pipmirror_lib import STAMP, upstream
 from pipmirror_lib.durable import write_atomically
 from pipmirror_lib.errors import MirrorError, why
 from pipmirror_lib.mirror import PlatformDirectory, Record
+from pipmirror_lib.moments import in_utc
 from pipmirror_lib.wheels import parse_name
 
 API_VERSION = "1.1"
@@ -55,14 +56,17 @@ def _project(name: str, files: Mapping[str, Record]) -> dict[str, object]:
 
 
 def _file(filename: str, record: Record) -> dict[str, object]:
+    uploaded = in_utc(record.get("upload_time") or "")
     entry = {
         "filename": filename,
         "url": f"../../{quote(filename)}",
         "hashes": {"sha256": record["sha256"]},
         "size": record["size"],
-        "upload-time": record.get("upload_time") or record["admitted"],
+        "upload-time": uploaded or record["admitted"],
         "core-metadata": {"sha256": record["metadata_sha256"]},
     }
+    if not uploaded:  # a key of our own, for people
+        entry["_upload-time-is"] = "when it came into this mirror"
     if record.get("requires_python"):
         entry["requires-python"] = record["requires_python"]
     yanked = upstream.yanked(record)

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from pipmirror_lib.moments import age, now, older
+from pipmirror_lib.moments import age, in_utc, now, older
 
 
 def test_now_is_between_before_and_after() -> None:
@@ -43,3 +43,20 @@ def test_what_is_to_come_tomorrow_is_a_clock_of_another_machine_and_later_none(
 @pytest.mark.parametrize("nothing", ["", "yesterday", None, 5, [], {}])
 def test_what_is_no_moment_is_old(nothing: Any) -> None:
     assert older(nothing, 1e12)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("2024-01-02T03:04:05Z", "2024-01-02T03:04:05Z"),
+        ("2024-01-02T03:04:05.123456Z", "2024-01-02T03:04:05.123456Z"),
+        ("2024-01-02T03:04:05+02:00", "2024-01-02T01:04:05Z"),
+        ("2024-01-02 03:04:05", "2024-01-02T03:04:05Z"),
+        ("2024-02-30T03:04:05Z", ""),
+        ("0001-01-01T00:00:00+02:00", ""),
+        ("yesterday", ""),
+        ("", ""),
+    ],
+)
+def test_what_an_index_says_of_a_moment(text: str, told: str) -> None:
+    assert in_utc(text) == told

@@ -83,8 +83,10 @@ def test_the_upload_time_is_upstreams_or_ours(directory: PlatformDirectory) -> N
     known[DEMO]["upload_time"] = "2024-01-01T00:00:00Z"
     files = {file["filename"]: file for file in json.loads(pages(known)["demo-pkg/index.json"])["files"]}
     assert files[DEMO]["upload-time"] == "2024-01-01T00:00:00Z"
+    assert "_upload-time-is" not in files[DEMO]
     other = "demo_pkg-1.10-py3-none-any.whl"
     assert files[other]["upload-time"] == known[other]["admitted"]
+    assert files[other]["_upload-time-is"] == "when it came into this mirror"
 
 
 def test_what_a_stranger_wrote_is_escaped(directory: PlatformDirectory) -> None:
