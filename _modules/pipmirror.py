@@ -363,7 +363,8 @@ def status(mirror=None, platform=None, **settings):
     Returns ``{NAME: {...}}`` with, for each platform:
 
     satisfied, missing, due
-        As in ``pipmirror.plan``.
+        As in ``pipmirror.plan``; of a requirement that only waits for the rest of its set, ``missing`` tells what keeps
+        the set away, as the last sync has found.
 
     wheels, bytes, built_here
         How many wheels there are, how large they are together, and how many of them were built here (int).
@@ -383,6 +384,9 @@ def status(mirror=None, platform=None, **settings):
 
     last_sync, last_look
         When everything was satisfied by a sync, and when the index was asked (UTC, ISO 8601; empty: never).
+
+    last_failure, failure
+        When a sync has failed since (UTC, ISO 8601), and why, in one line; both empty if none has.
 
     image, image_source, image_made, image_age
         The builder image: its ID, where its base came from, when it was made (UTC; empty: never), how many seconds

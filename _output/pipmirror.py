@@ -205,12 +205,20 @@ def lock(page, coming):
         page.say(f"from the index: {coming['error']}", color="YELLOW")
         return
     files = coming["files"]
-    total = f"{count(len(files), 'file')}, {size(coming['bytes'])}" if files else "nothing"
-    page.say(f"would come from the index: {total}")
+    page.say(f"would come from the index: {total(coming) if files else 'nothing'}")
     page.table([[size(file["size"]), file["kind"], f"{name}{instead(file['old'])}"] for name, file in files.items()])
     page.items("not to be had", pairs(coming["missing"]), color="LIGHT_RED", shown=LONG)
     page.items("only a build could tell", pairs(coming["undecided"]))
     page.items("warnings", coming["warnings"], color="YELLOW")
+
+
+def total(coming):
+    """How many files, and how large: some indexes do not say that of every file."""
+    files = count(len(coming["files"]), "file")
+    unknown = sum(1 for file in coming["files"].values() if file["size"] is None)
+    if unknown == len(coming["files"]):
+        return f"{files} of unknown size"
+    return f"{files}, {size(coming['bytes'])}" + (f" and {unknown} of unknown size" if unknown else "")
 
 
 def instead(versions):
@@ -229,7 +237,8 @@ def status(page, answer):
                 "wheels": f"{one['wheels']}, {size(one['bytes'])}; {one['built_here']} of them built here",
                 "orphans": orphans,
                 "target": f"Python {one['python']}, pip {one['pip']}" if one["python"] else "never profiled",
-                "last sync": when(one["last_sync"]),
+                "last complete sync": when(one["last_sync"]),
+                **({"last failure": f"{when(one['last_failure'])}: {one['failure']}"} if one["failure"] else {}),
                 "last look": when(one["last_look"]),
                 "image": when(one["image_made"]) + base,
                 "verified": "; ".join(proofs(one["verified"])) or "no",

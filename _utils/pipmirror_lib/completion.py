@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,6 +40,7 @@ class Completion:
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     added: dict[str, Record] = field(default_factory=dict)
+    at_fault: dict[str, list[str]] = field(default_factory=dict)
 
     @made_once
     def direct(self) -> DirectReferences:
@@ -148,6 +149,7 @@ class Completion:
         lacking.update(self._replacing(built))
         lacking.update(self._rivals(coming, built))
         self.problems += lacking.values()
+        self.at_fault.update(self._keeping_away(locked, lacking))
         wanted = {
             candidate.filename
             for closure in locked.sets.values()
@@ -156,6 +158,14 @@ class Completion:
         }
         made = [self._made(one) for name, one in built.items() if name in wanted]
         return made + [self._fetched(coming[name]) for name in sorted(wanted & coming.keys() - built.keys())]
+
+    def _keeping_away(self, locked: Lock, lacking: Collection[str]) -> Iterator[tuple[str, list[str]]]:
+        """(set, what of it could not be had) of each set that is not complete for that; the rest of it only waits."""
+        unmet = {**locked.missing, **self.direct.faults}
+        for wanted in self.platform.sets:
+            files = [str(c) for c in locked.sets.get(wanted.name, ()) if c.filename in lacking]
+            if found := files or [str(r) for r in wanted.requirements if str(r) in unmet]:
+                yield wanted.name, found
 
     def _unfetched(self, files: Iterable[Candidate]) -> dict[str, str]:
         """{file: why it did not come}, of those that did not."""

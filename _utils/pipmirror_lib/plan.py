@@ -50,7 +50,7 @@ _KINDS = {
     **dict.fromkeys(
         ("recipe", "prepared", "image", "base", "image_source", "verify_image", "looked", "synced", "seen"), str
     ),
-    **dict.fromkeys(("unneeded", "verified"), dict),
+    **dict.fromkeys(("unneeded", "verified", "failed"), dict),
 }
 NEVER_PROFILED = "the platform was never profiled; pipmirror.sync or pipmirror.prepare does it"
 
@@ -355,6 +355,11 @@ def asked(mirror: Mirror, platform: Platform) -> list[Any]:
         mirror.prereleases,
         mirror.no_binary,
     ]
+
+
+def declaration(mirror: Mirror, platform: Platform) -> str:
+    """Recognises what was asked for."""
+    return _digest(asked(mirror, platform))
 
 
 def present_versions(source: LocalSource) -> dict[NormalizedName, frozenset[Version]]:

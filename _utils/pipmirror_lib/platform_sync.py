@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from pipmirror_lib import clean, explain, local, plan, prune, sweep
+from pipmirror_lib import clean, explain, failures, local, plan, prune, sweep
 from pipmirror_lib.completion import Completion
-from pipmirror_lib.errors import EngineError
+from pipmirror_lib.errors import EngineError, Interrupted, PipmirrorError
 from pipmirror_lib.machine import discard_leftovers
 from pipmirror_lib.mirror import Record
 from pipmirror_lib.moments import now
@@ -39,6 +39,7 @@ class PlatformSync:
         self.preparation = Preparation(self.task)
         self.verification = Verification(self.task, self.preparation)
         self.pruning = Pruning(run.mirror, platform, self.directory)
+        self.at_fault: failures.AtFault = {}
 
     # -- what is asked of a platform; each returns its problems, none if all went well ---------------------
 
@@ -55,11 +56,23 @@ class PlatformSync:
             planned = self._tidy(manifest)
             try:
                 if not upgrade and not plan.is_long(planned):
-                    return self._synced(manifest, planned, upgrade)
+                    return self._noted(manifest, planned, upgrade)
                 with self.run.turn() as has_place:
-                    return self._synced(manifest, planned, upgrade) if has_place else None
+                    return self._noted(manifest, planned, upgrade) if has_place else None
             finally:
                 self.directory.clear()
+
+    def _noted(self, manifest: Record, planned: PlatformPlan, upgrade: bool) -> list[str]:
+        """What a later look at the platform shall tell of a failure, whoever was told now."""
+        try:
+            problems = self._synced(manifest, planned, upgrade)
+        except PipmirrorError as error:
+            if not isinstance(error, Interrupted):
+                failures.note(self.mirror, self.platform, self.directory, [str(error)], self.at_fault)
+            raise
+        if problems:
+            failures.note(self.mirror, self.platform, self.directory, problems, self.at_fault)
+        return problems
 
     def _synced(self, manifest: Record, planned: PlatformPlan, upgrade: bool) -> list[str]:
         self.run.check()
@@ -82,7 +95,7 @@ class PlatformSync:
             self._say(planned)
             if self.mirror.prune:
                 self._prune(self.task.plan(), manifest)
-            self.task.remember(synced=now())
+            self.task.remember(synced=now(), failed={})
         return problems
 
     def prepare_only(self, force: bool) -> list[str]:
@@ -215,6 +228,7 @@ class PlatformSync:
         if (upgrade or not present.names) and not completion.problems:  # else only at what is declared, or lacking
             self.task.remember(looked=now())
         self.task.added.update(completion.added)
+        self.at_fault = completion.at_fault
         return completion.problems
 
     def _for_builds(self) -> Quarters:

@@ -11,7 +11,7 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-from pipmirror_lib import local, plan, references
+from pipmirror_lib import failures, local, plan, references
 from pipmirror_lib.candidates import Candidate
 from pipmirror_lib.errors import PackageIndexError, PipmirrorError
 from pipmirror_lib.mirror import PRIVATE, PlatformDirectory, Record
@@ -200,7 +200,7 @@ def _status(mirror: Mirror, platform: Platform) -> Report:
     keeping = _keeping(mirror, platform, directory, made)
     return {
         "satisfied": made.satisfied,
-        "missing": dict(made.missing),
+        "missing": failures.blaming(made.missing, platform, state, plan.declaration(mirror, platform)),
         "due": list(made.due),
         "wheels": len(wheels),
         "bytes": sum(sizes.values()),
@@ -215,6 +215,7 @@ def _status(mirror: Mirror, platform: Platform) -> Report:
         "withdrawn": sorted(name for name, record in wheels.items() if record.get("withdrawn")),
         "last_sync": state.get("synced", ""),
         "last_look": state.get("looked", ""),
+        **failures.told(state),
         "image": state.get("image", ""),
         "image_source": state.get("image_source", ""),
         "image_made": state.get("prepared", ""),

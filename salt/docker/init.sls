@@ -13,10 +13,18 @@ docker-engine:
 {%- if docker.problem %}
 
 docker-engine:
+{%-   if grains["saltversioninfo"][0] >= 3007 %}
+  test.configurable_test_state:
+    - name: docker
+    - result: False
+    - changes: False
+    - allow_test_mode_failure: True
+{%-   else %}
   test.fail_without_changes:
-    {#- As the name too: under test=True this function drops the comment. #}
-    - name: {{ docker.problem | yaml_dquote }}
-    - comment: {{ docker.problem | yaml_dquote }}
+    {#- Under test=True this function drops the comment. #}
+    - name: {{ (docker.problem if opts.get("test") else "docker") | tojson }}
+{%-   endif %}
+    - comment: {{ docker.problem | tojson }}
 
 {%- else %}
 {%-   if docker.provider == 'docker-ce' %}

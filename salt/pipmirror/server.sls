@@ -9,9 +9,17 @@
 {%- if problems %}
 
 pipmirror-server:
+{%-   if grains["saltversioninfo"][0] >= 3007 %}
+  test.configurable_test_state:
+    - name: nginx
+    - result: False
+    - changes: False
+    - allow_test_mode_failure: True
+{%-   else %}
   test.fail_without_changes:
-    {#- As the name too: under test=True this function drops the comment. #}
-    - name: {{ problems | join("\n") | tojson }}
+    {#- Under test=True this function drops the comment. #}
+    - name: {{ (problems | join("\n") if opts.get("test") else "nginx") | tojson }}
+{%-   endif %}
     - comment: {{ problems | join("\n") | tojson }}
 
 {%- else %}

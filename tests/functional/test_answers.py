@@ -57,6 +57,8 @@ SHAPES: dict[str, Any] = {
             "withdrawn": [str],
             "last_sync": str,
             "last_look": str,
+            "last_failure": str,
+            "failure": str,
             "image": str,
             "image_source": str,
             "image_made": str,

@@ -176,11 +176,19 @@ def test_engine_without_an_init_system(render: Callable[..., States]) -> None:
     ],
 )
 def test_what_cannot_be_done_is_one_failing_state(salt_call: Call, minion: dict[str, Any], words: list[str]) -> None:
-    # Under test=True, where Salt replaces the comment: the name has to say it all.
     (result,) = salt_call("state.apply", "docker", "test=True", **{"grains": DEBIAN, **minion}).values()
-    assert result["result"] is False
-    assert result["__id__"] == "docker-engine"
-    assert all(word in result["name"] for word in words)
+    assert (result["result"], result["changes"]) == (False, {})
+    assert (result["__id__"], result["name"]) == ("docker-engine", "docker")
+    assert all(word in result["comment"] for word in words)
+
+
+def test_where_salt_replaces_the_comment_under_test_the_name_says_it_all(salt_call: Call) -> None:
+    grains: dict[str, Any] = {**ROCKY, "saltversioninfo": [3006, 9]}
+    for arguments, key in ((["test=True"], "name"), ([], "comment")):
+        (result,) = salt_call("state.apply", "docker", *arguments, grains=grains).values()
+        assert result["result"] is False
+        assert "docker:managed" in result[key]
+    assert result["name"] == "docker"
 
 
 @pytest.mark.parametrize("grains", [DEBIAN, ROCKY], ids=lambda grains: grains["os"])

@@ -51,6 +51,17 @@ def test_one_failing_state_for_every_fault(site: Site, roots: Path) -> None:
     assert answer.code != 0
 
 
+def test_faults_of_the_web_server_are_told_under_test_as_well(minion: Minion) -> None:
+    minion.extra_pillar["pipmirror_server"] = {"target": "x;y", "lisen": [1]}
+    answer = minion.call("state.apply", "pipmirror.server", "test=True")
+    (state,) = answer.states.values()
+    assert (state["result"], state["name"], state["changes"]) == (False, "nginx", {})
+    assert [line.split(": ")[0] for line in state["comment"].splitlines()] == [
+        "pipmirror_server:lisen",
+        "pipmirror_server:target",
+    ]
+
+
 @pytest.mark.parametrize(
     "pillar",
     ["text", [], None, {"platforms": IMAGE}, {"mirrors": ["a"]}, {"platforms": [5]}, {"platforms": {"a": None}}],

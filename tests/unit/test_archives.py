@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import io
 import lzma
-import os
-import subprocess
-import sys
 import tarfile
 import zipfile
 import zlib
@@ -19,43 +16,33 @@ from pipmirror_lib.errors import WheelError
 from pipmirror_lib.sdists import read_pkg_info
 
 from tests.support.dists import make_sdist, make_wheel
+from tests.support.memory import measured
 
 NAME = "demo-1.0-py3-none-any.whl"
 MEMBER = "demo-1.0.dist-info/METADATA"
 HUGE = 512 << 20
 
-READER = """
-import resource, sys
+PREPARATION = """
+import sys
 from pathlib import Path
 from pipmirror_lib.errors import PipmirrorError
 from pipmirror_lib.sdists import read_pkg_info
 from pipmirror_lib.wheels import checked_metadata
 
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-
-before, path = peak(), Path(sys.argv[1])
+path = Path(sys.argv[1])
+"""
+READING = """
 try:
     print(checked_metadata(path, path.name) if path.name.endswith(".whl") else read_pkg_info(path))
 except PipmirrorError as error:
     print(error)
-print(peak() - before)
 """
 
 
 def refused(path: Path) -> str:
     """What is said of it, by a process that has kept its memory."""
-    done = subprocess.run(
-        [sys.executable, "-c", READER, str(path)],
-        env={**os.environ, "PYTHONPATH": str(Path(wheels.__file__).parents[1])},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    said, peak = done.stdout.strip().rsplit("\n", 1)
-    assert int(peak) < 300, "megabytes"
+    said, peak = measured(PREPARATION, READING, str(path))
+    assert peak < 300, "megabytes"
     assert path.name in said
     assert "\n" not in said
     return said

@@ -25,8 +25,9 @@ from pipmirror_lib.world import Question
 from tests.support.dists import make_sdist, make_wheel
 from tests.support.gitserver import GitServer, Repository
 from tests.support.localindex import LocalIndex
-from tests.support.mirrors import declare, directory_of, equip
-from tests.unit.test_sync import NoEngine, bad, consistent, good, wheels
+from tests.support.mirrors import consistent, declare, directory_of, equip, wheels
+from tests.support.syncs import bad, good
+from tests.unit.test_sync import NoEngine
 
 DEMO, DEP = "demo-1.0-py3-none-any.whl", "dep-1.0-py3-none-any.whl"
 PYPROJECT = {"pyproject.toml": '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'}

@@ -5,11 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterable
 from itertools import chain, repeat
-from pathlib import Path
 
 import pytest
 from packaging.utils import canonicalize_name
@@ -19,6 +16,7 @@ from pipmirror_lib.fetch import Client
 from pipmirror_lib.settings import Index
 
 from tests.support.hostile import Hostile, Speech, forever, once
+from tests.support.memory import measured
 
 OK = b"HTTP/1.1 200 OK\r\n"
 HTML = OK + b"Content-Type: text/html\r\n"
@@ -172,24 +170,22 @@ def test_a_run_that_ends_does_not_wait_for_the_patient() -> None:
 
 # -- memory: in a process of its own, by what the kernel has counted -----------------------------------------
 
-READER = """
-import resource, sys
+PREPARATION = """
+import sys
 from packaging.utils import canonicalize_name
 from pipmirror_lib import pages
 from pipmirror_lib.errors import PackageIndexError
 from pipmirror_lib.fetch import Client
 from pipmirror_lib.settings import Index
 
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-
-asking, before = Client(Index(url=sys.argv[1], retries=0, timeout=20)), peak()
+asking = Client(Index(url=sys.argv[1], retries=0, timeout=20))
+"""
+READING = """
 try:
     found = asking.page(f"{asking.urls[0]}demo/", pages.ACCEPT)
     print(len(list(pages.candidates(*found, canonicalize_name("demo")))), "files")
 except PackageIndexError as error:
     print(error)
-print(peak() - before)
 """
 LINK = b'<a href="/files/demo-%d-py3-none-any.whl#sha256=' + b"ab" * 32 + b'">x</a>\n'
 NAMED = '{"filename": "demo-1.%d-py3-none-any.whl", "url": "/x", "hashes": {}}'
@@ -238,19 +234,8 @@ def test_a_large_honest_page_is_read() -> None:
 
 
 def read_in_a_child(speech: Speech) -> tuple[str, int]:
-    library = Path(fetch.__file__).parents[1]
     with Hostile(speech) as server:
-        done = subprocess.run(
-            [sys.executable, "-c", READER, server.url],
-            env={**os.environ, "PYTHONPATH": str(library)},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-    assert done.returncode == 0, done.stderr
-    said, peak = done.stdout.strip().rsplit("\n", 1)
-    return said, int(peak)
+        return measured(PREPARATION, READING, server.url)
 
 
 # -- names -------------------------------------------------------------------------------------------------

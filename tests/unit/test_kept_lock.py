@@ -16,18 +16,14 @@ from pipmirror_lib.settings import Mirror
 from tests.support.dists import make_wheel
 from tests.support.localindex import Fault, LocalIndex
 from tests.support.mirrors import PLATFORM, consistent, declare, directory_of, equip, wheels
-from tests.unit.test_sync import DEMO, DEP, bad, good
+from tests.support.syncs import DEMO, DEP, OTHER, bad, good, small_index
 
-OTHER = "other-1.0-py3-none-any.whl"
 WENT_ON = "went on with the decision of a sync that had not come to its end"
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[LocalIndex]:
-    make_wheel(tmp_path / "files", requires=["dep"])
-    make_wheel(tmp_path / "files", "dep", "1.0")
-    make_wheel(tmp_path / "files", "other", "1.0")
-    with LocalIndex(tmp_path / "files") as running:
+    with small_index(tmp_path) as running:
         yield running
 
 

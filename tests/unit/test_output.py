@@ -93,11 +93,11 @@ def test_status(synced: Mirror) -> None:
     text = see("status", answer)
     for line in (
         "bookworm: satisfied",
-        f"  wheels     2, {shown.size(answer[PLATFORM]['bytes'])}; 0 of them built here",
-        "  orphans    2, 2.5 MB; may go from 2026-12-22",
+        f"  wheels              2, {shown.size(answer[PLATFORM]['bytes'])}; 0 of them built here",
+        "  orphans             2, 2.5 MB; may go from 2026-12-22",
         "  pruning is held: for a reason",
-        "  target     Python 3.11.2, pip 26.3",
-        "  verified   packages: 2 wheels installed without network, but dep did not start",
+        "  target              Python 3.11.2, pip 26.3",
+        "  verified            packages: 2 wheels installed without network, but dep did not start",
         f"  yanked upstream:\n    {DEP}: broken\n    {DEMO}: no reason given",
         f"  withdrawn upstream:\n    {OLD}",
     ):
@@ -108,10 +108,32 @@ def test_status(synced: Mirror) -> None:
 
 def test_status_before_anything_was_done(tmp_path: Path) -> None:
     text = see("status", reports.status(declare(tmp_path), None))
-    assert "  orphans    nobody can say while something is missing" in text
-    assert "  last sync  never" in text
-    assert "  image      never" in text
-    assert "  target     never profiled" in text
+    assert "  orphans             nobody can say while something is missing" in text
+    assert "  last complete sync  never" in text
+    assert "  image               never" in text
+    assert "  target              never profiled" in text
+
+
+def test_status_after_a_sync_that_failed(synced: Mirror) -> None:
+    answer = reports.status(synced, None)
+    answer[PLATFORM].update(last_failure="2026-11-22T10:00:00Z", failure="gone: nothing of that name")
+    text = see("status", answer)
+    assert "  last failure        2026-11-22 10:00 UTC (" in text
+    assert "): gone: nothing of that name" in text
+    assert "last failure" not in see("status", reports.status(synced, None))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "told"),
+    [
+        ([None, None], "2 files of unknown size"),
+        ([None, 1500], "2 files, 1.5 kB and 1 of unknown size"),
+        ([0, 1500], "2 files, 1.5 kB"),
+    ],
+)
+def test_sizes_that_nobody_has_told_are_no_zero(sizes: list[int | None], told: str) -> None:
+    files = {str(number): {"size": size} for number, size in enumerate(sizes)}
+    assert shown.total({"files": files, "bytes": sum(size or 0 for size in sizes)}) == told
 
 
 def test_wheels_are_a_table(synced: Mirror) -> None:

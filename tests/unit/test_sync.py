@@ -26,18 +26,14 @@ from pipmirror_lib.wheels import sha256_of
 from tests.support.dists import make_sdist, make_wheel
 from tests.support.localindex import Fault, LocalIndex
 from tests.support.mirrors import PLATFORM, consistent, declare, directory_of, equip, settle, wheels
+from tests.support.syncs import DEMO, DEP, Result, bad, good, small_index
 
-DEMO, DEP = "demo-1.0-py3-none-any.whl", "dep-1.0-py3-none-any.whl"
 SECRET = "hunter2"
-Result = dict[str, Any]
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[LocalIndex]:
-    make_wheel(tmp_path / "files", requires=["dep"])
-    make_wheel(tmp_path / "files", "dep", "1.0")
-    make_wheel(tmp_path / "files", "other", "1.0")
-    with LocalIndex(tmp_path / "files") as running:
+    with small_index(tmp_path) as running:
         yield running
 
 
@@ -46,18 +42,6 @@ def declared(tmp_path: Path, server: LocalIndex) -> Mirror:
     mirror = declare(tmp_path, server.url)
     equip(mirror)
     return mirror
-
-
-def good(mirror: Mirror, **more: Any) -> Result:
-    answer = sync.sync(mirror, **more)
-    assert answer["result"], answer
-    return dict(answer["platforms"][mirror.platforms[0].name])
-
-
-def bad(mirror: Mirror, **more: Any) -> str:
-    answer = sync.sync(mirror, **more)
-    assert not answer["result"], answer
-    return str(answer["platforms"][mirror.platforms[0].name]["comment"])
 
 
 # -- from nothing, and then nothing --------------------------------------------------------------------------

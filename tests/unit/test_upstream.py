@@ -13,8 +13,8 @@ from pipmirror_lib.settings import Mirror
 
 from tests.support.dists import make_wheel
 from tests.support.localindex import LocalIndex
-from tests.support.mirrors import declare, directory_of, equip
-from tests.unit.test_sync import bad, consistent, good, wheels
+from tests.support.mirrors import consistent, declare, directory_of, equip, wheels
+from tests.support.syncs import bad, good
 
 OLD, NEW, OTHER = (f"{name}-py3-none-any.whl" for name in ("demo-1.0", "demo-2.0", "other-1.0"))
 
