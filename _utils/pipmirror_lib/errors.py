@@ -86,6 +86,10 @@ class VerifyError(PipmirrorError):
     """A mirrored set does not install without network."""
 
 
+class PortageError(PipmirrorError):
+    """Portage cannot tell what packages need, or does not fetch it."""
+
+
 class MirrorError(PipmirrorError):
     """The mirror's directory cannot be read, locked or written."""
 
