@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,11 @@ for _handler in [handler for handler in logging.root.handlers if type(handler)._
 
 # Salt's import hook is of the kind that Python 3.4 deprecated; pytest asks every hook for `find_spec`.
 sys.meta_path[:] = [hook for hook in sys.meta_path if hasattr(hook, "find_spec")]
+
+
+# A shell starts what runs in the background deaf to both, and so would be all that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

@@ -119,10 +119,10 @@ class Minion:
         return self.call("state.apply", "pipmirror", *words, **options)
 
     def start(self, *words: str) -> subprocess.Popen[bytes]:
-        """A call in a process group of its own, to be killed, or interrupted: tests may run where that is ignored."""
+        """A call in a process group of its own, to be killed or interrupted."""
         self.configure()
         return subprocess.Popen(
-            ["env", "--default-signal=INT,QUIT", *self.command(*words)],
+            self.command(*words),
             env=self.variables({}),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
