@@ -6,15 +6,18 @@ import errno
 import os
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from pipmirror_lib.errors import MirrorError, why
 
 TEMPORARY = ".{}.{}.tmp"
+# So many files are synced one by one.
+FEW = 32
 
 
-def sync(path: Path) -> None:
+def sync(path: Path | str) -> None:
     """Wait until the disk has a file, or the names in a directory."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -23,37 +26,71 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def sync_all(paths: Iterable[Path | str]) -> None:
+    """Wait until the disk has these files and the names in these directories, all of one file system.
+
+    Many are had together at the cost of a few, and with them whatever else waits to be written there.
+    """
+    wanted = list(dict.fromkeys(map(str, paths)))
+    if len(wanted) <= FEW or not _sync_file_system(wanted[0]):
+        for path in wanted:
+            sync(path)
+
+
+def _sync_file_system(path: str) -> bool:
+    """Whether that could be done; Python has no name for it, and not every C library has."""
+    import ctypes  # takes its time, and few need it
+
+    try:
+        call = ctypes.CDLL(None, use_errno=True).syncfs
+    except (AttributeError, OSError, TypeError):
+        return False
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        return bool(call(descriptor) == 0)
+    finally:
+        os.close(descriptor)
+
+
 def write_atomically(
-    path: Path,
+    path: Path | str,
     content: bytes,
     *,
     mode: int = 0o600,
     durable: bool = False,
-    finish: Callable[[Path], None] = lambda temporary: None,
+    finish: Callable[[str], None] = lambda temporary: None,
 ) -> None:
     """Write beside, then rename: a reader sees the old content or the new, never a part.
 
-    `finish` may alter owner, mode or time before anybody sees the file. What is `durable` is on the disk under its
+    `finish` may change owner, mode or time before anybody sees the file. What is `durable` is on the disk under its
     name at the end, and with it all that was renamed there before.
     """
     temporary = _beside(path)
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
+        try:
+            _write(descriptor, content)
             finish(temporary)
             if durable:
-                os.fsync(file.fileno())
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
         os.replace(temporary, path)
         if durable:
-            sync(path.parent)
+            sync(os.path.dirname(path))
     except MirrorError:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            os.unlink(temporary)
         raise
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            os.unlink(temporary)
         raise MirrorError(f"cannot write {path}: {why(error)}") from error
+
+
+def _write(descriptor: int, content: bytes) -> None:
+    while content:
+        content = content[os.write(descriptor, content) :]
 
 
 def move(source: Path, target: Path) -> None:
@@ -72,10 +109,12 @@ def move(source: Path, target: Path) -> None:
         sync(temporary)
         os.replace(temporary, target)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            os.unlink(temporary)
         raise
     source.unlink()
 
 
-def _beside(path: Path) -> Path:
-    return path.with_name(TEMPORARY.format(path.name, f"{os.getpid()}-{threading.get_ident()}"))
+def _beside(path: Path | str) -> str:
+    folder, name = os.path.split(path)
+    return os.path.join(folder, TEMPORARY.format(name, f"{os.getpid()}-{threading.get_ident()}"))

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from pipmirror_lib import latecomers, locks, mounts, owners, processes, records
@@ -62,6 +63,7 @@ class PlatformDirectory:
         self.lists_path = self.private / "lists.cache"
         self.lock_path = self.private / "lock.cache"
         self.published_path = self.private / "published.json"
+        self.publication_path = self.private / "published.cache"
         self.logs = self.private / "logs"
         self.staging = self.private / "staging"
         self.kept = self.private / "kept"
@@ -99,8 +101,13 @@ class PlatformDirectory:
         except OSError as error:
             raise MirrorError(f"cannot write below {self.target}: {why(error)} ({error.filename})") from error
 
-    def own(self, path: Path, mode: int) -> None:
-        owners.own(path, mode, self.files)
+    def own(self, path: Path | str, mode: int) -> None:
+        """Give it that mode, and the owner that the settings name; MirrorError where there is no such owner."""
+        owners.give(path, mode, self._owner)
+
+    @cached_property
+    def _owner(self) -> tuple[int, int]:
+        return owners.numbers(self.files)
 
     def _let_in(self, folder: Path) -> None:
         self.own(folder, self.files.dir_mode)

@@ -6,33 +6,37 @@ beside `simple/`, so that `pip -f`, `wget -r` and an index URL all work from one
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from pipmirror_lib import STAMP, upstream
-from pipmirror_lib.durable import write_atomically
+from pipmirror_lib import published, upstream
 from pipmirror_lib.errors import MirrorError, why
 from pipmirror_lib.mirror import PlatformDirectory, Record
 from pipmirror_lib.moments import in_utc
+from pipmirror_lib.page_files import PageFiles
+from pipmirror_lib.plan import read_json
+from pipmirror_lib.published import PAGES, ROOT, Publication
 from pipmirror_lib.wheels import parse_name
 
 API_VERSION = "1.1"
+# One for all pages: to make it takes longer than to use it.
+_json = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode
+# What needs no quoting; nearly every wheel's name.
+_PLAIN = re.compile(r"[A-Za-z0-9_.~-]+")
 
 
 def pages(wheels: Mapping[str, Record]) -> dict[str, str]:
     """{path below `simple/`: content} of every page that these wheels make."""
-    projects: dict[str, dict[str, Record]] = {}
-    for filename in sorted(wheels):
-        projects.setdefault(parse_name(filename).project, {})[filename] = wheels[filename]
+    projects = _by_project(sorted(wheels))
     made = root_pages(sorted(projects))
-    for name, files in projects.items():
-        made[f"{name}/index.html"] = _html(f"Links for {name}", [_anchor(f, r) for f, r in files.items()])
-        made[f"{name}/index.json"] = _json(_project(name, files))
+    for name, filenames in projects.items():
+        made |= project_pages(name, {filename: wheels[filename] for filename in filenames})
     return made
 
 
@@ -43,6 +47,21 @@ def root_pages(names: Sequence[str]) -> dict[str, str]:
         "index.html": _html("Simple index", [f'<a href="{name}/">{name}</a>' for name in names]),
         "index.json": _json(root),
     }
+
+
+def project_pages(name: str, files: Mapping[str, Record]) -> dict[str, str]:
+    """The same of one project alone, with its files in this order."""
+    return {
+        f"{name}/index.html": _html(f"Links for {name}", [_anchor(f, r) for f, r in files.items()]),
+        f"{name}/index.json": _json(_project(name, files)),
+    }
+
+
+def _by_project(filenames: Iterable[str]) -> dict[str, list[str]]:
+    projects: dict[str, list[str]] = {}
+    for filename in filenames:
+        projects.setdefault(parse_name(filename).project, []).append(filename)
+    return projects
 
 
 def _project(name: str, files: Mapping[str, Record]) -> dict[str, object]:
@@ -56,10 +75,11 @@ def _project(name: str, files: Mapping[str, Record]) -> dict[str, object]:
 
 
 def _file(filename: str, record: Record) -> dict[str, object]:
+    """What `published.digest` has to tell from something else."""
     uploaded = in_utc(record.get("upload_time") or "")
     entry = {
         "filename": filename,
-        "url": f"../../{quote(filename)}",
+        "url": _url(filename),
         "hashes": {"sha256": record["sha256"]},
         "size": record["size"],
         "upload-time": uploaded or record["admitted"],
@@ -81,11 +101,15 @@ def _anchor(filename: str, record: Record) -> str:
     yanked = upstream.yanked(record)
     # A bare attribute is ignored by pip.
     why = "" if yanked is None else f' data-yanked="{escape(yanked)}"'
-    return f'<a href="../../{quote(filename)}#sha256={record["sha256"]}"{python}{metadata}{why}>{escape(filename)}</a>'
+    return f'<a href="{_url(filename)}#sha256={record["sha256"]}"{python}{metadata}{why}>{escape(filename)}</a>'
 
 
-def _html(title: str, lines: list[str]) -> str:
-    body = "".join(f"{line}<br>\n" for line in lines)
+def _url(filename: str) -> str:
+    return f"../../{filename if _PLAIN.fullmatch(filename) else quote(filename)}"
+
+
+def _html(title: str, lines: Iterable[str]) -> str:
+    body = "".join([f"{line}<br>\n" for line in lines])
     return (
         "<!DOCTYPE html>\n"
         f'<html><head><meta charset="utf-8"><meta name="pypi:repository-version" content="{API_VERSION}">'
@@ -93,25 +117,64 @@ def _html(title: str, lines: list[str]) -> str:
     )
 
 
-def _json(data: object) -> str:
-    return json.dumps(data, separators=(",", ":"), sort_keys=True)
+@dataclass(frozen=True)
+class _Work:
+    """What a publication has to look at: the pages that may be others than they should, and what lies there."""
+
+    simple: Path
+    wheels: Mapping[str, Record]
+    # As they are to be; of the projects, and ROOT, that are `suspect` the pages are made and compared.
+    sources: dict[str, dict[str, str]]
+    suspect: frozenset[str]
+    present: frozenset[str]
+
+    @classmethod
+    def of(cls, simple: Path, wheels: Mapping[str, Record], before: Publication | None) -> _Work:
+        known, digests = before or Publication(), published.digests(wheels)
+        sources, suspect = dict(known.sources), known.touched(simple)
+        moved = published.changed(known.digests, digests)
+        for project, filenames in _by_project(moved).items():
+            files = {name: digest for name, digest in sources.pop(project, {}).items() if name not in moved}
+            files |= {name: digests[name] for name in filenames if name in digests}
+            suspect.add(project)
+            if files:
+                sources[project] = files
+        if before is None or sources.keys() != before.sources.keys():
+            suspect.add(ROOT)
+        return cls(simple, wheels, sources, frozenset(suspect), _entries(simple))
+
+    def differing(self) -> Iterator[tuple[str, str]]:
+        """(path, content) of pages that are to be written; projects come before the root that names them."""
+        for project in sorted(self.suspect & self.sources.keys()):
+            files = {filename: self.wheels[filename] for filename in sorted(self.sources[project])}
+            yield from self._different(project_pages(project, files))
+        if ROOT in self.suspect:
+            yield from self._different(root_pages(sorted(self.sources)))
+
+    def _different(self, made: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+        for path, text in made.items():
+            if path.partition("/")[0] not in self.present or _read(self.simple / path) != text.encode():
+                yield path, text
+
+    def gone(self) -> list[Path]:
+        return _gone(self.simple, self.present - self.sources.keys())
+
+    def done(self, before: Publication | None) -> Publication:
+        """What there is when all that differed has been written."""
+        untouched = {} if before is None else {p: s for p, s in before.stamps.items() if p not in self.suspect}
+        stamps = {one: untouched.get(one) or published.look(self.simple, one) for one in (ROOT, *self.sources)}
+        return Publication(self.sources, stamps)
 
 
-def drift(directory: PlatformDirectory, wheels: Mapping[str, Record]) -> tuple[dict[str, str], list[Path]]:
-    """(pages that are missing or differ, with their content; pages of projects that are gone)."""
-    wanted = pages(wheels)
-    simple = directory.public / "simple"
-    changed = {path: content for path, content in wanted.items() if _read(simple / path) != content.encode()}
-    gone = []
-    if simple.is_dir():
-        gone = [
-            simple / entry.name / page
-            for entry in os.scandir(simple)
-            if entry.is_dir(follow_symlinks=False) and f"{entry.name}/index.html" not in wanted
-            for page in ("index.html", "index.json")
-            if (simple / entry.name / page).is_file()
-        ]
-    return changed, gone
+def _entries(simple: Path) -> frozenset[str]:
+    return frozenset(os.listdir(simple) if simple.is_dir() else ())
+
+
+def _gone(simple: Path, others: Iterable[str]) -> list[Path]:
+    """Pages in what is no project's directory, or is no more."""
+    folders = (simple / name for name in sorted(others))
+    found = (folder / page for folder in folders if folder.is_dir() and not folder.is_symlink() for page in PAGES)
+    return [page for page in found if page.is_file()]
 
 
 def _read(path: Path) -> bytes:
@@ -121,28 +184,20 @@ def _read(path: Path) -> bytes:
         return b""
 
 
+def drift(directory: PlatformDirectory, wheels: Mapping[str, Record]) -> tuple[dict[str, str], list[Path]]:
+    """(pages that are missing or differ, with their content; pages of projects that are gone)."""
+    before = published.load(directory, read_json(directory.published_path))
+    work = _Work.of(directory.public / "simple", wheels, before)
+    return dict(work.differing()), work.gone()
+
+
 def unaltered(directory: PlatformDirectory, remembered: Record, stamp: str) -> bool:
     """Whether the pages are still, file by file, those that were published for this manifest; none of them is read."""
-    found = _proof(directory, stamp)
-    return bool(found["pages"]) and found == remembered
-
-
-def _proof(directory: PlatformDirectory, stamp: str) -> Record:
-    """What a publication remembers: for which manifest, by which code, and as which files the pages were written."""
-    try:
-        files = "\n".join(sorted(_stamps(directory.public / "simple", "")))
-    except OSError:
-        return {"pages": ""}  # absent, or being written just now
-    return {"manifest": stamp, "code": STAMP, "pages": hashlib.sha256(files.encode()).hexdigest()}
-
-
-def _stamps(folder: str | Path, prefix: str) -> Iterator[str]:
-    for entry in os.scandir(folder):
-        if entry.is_dir(follow_symlinks=False):
-            yield from _stamps(entry.path, f"{prefix}{entry.name}/")
-        else:
-            stat = entry.stat(follow_symlinks=False)
-            yield f"{prefix}{entry.name}:{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ino}"
+    before = published.load(directory, remembered) if remembered.get("manifest") == stamp else None
+    if before is None:
+        return False
+    simple = directory.public / "simple"
+    return not before.touched(simple) and not _gone(simple, _entries(simple) - before.sources.keys())
 
 
 def publish(directory: PlatformDirectory, wheels: Mapping[str, Record], stamp: str) -> dict[str, list[str]]:
@@ -150,51 +205,17 @@ def publish(directory: PlatformDirectory, wheels: Mapping[str, Record], stamp: s
 
     Projects' pages come before the root that names them, and those of projects that are gone go after it.
     """
-    changed, gone = drift(directory, wheels)
-    simple = directory.public / "simple"
+    remembered = read_json(directory.published_path)
+    before = published.load(directory, remembered)
+    work = _Work.of(directory.public / "simple", wheels, before)
+    gone, files = work.gone(), PageFiles(directory, work.simple)
     try:
-        for path in sorted(changed, key=lambda path: ("/" not in path, path)):
-            write_page(directory, simple / path, changed[path])
-        remove_pages(gone)
+        for path, text in work.differing():
+            files.write(path, text)
+        files.remove(gone)
+        files.flush()
     except OSError as error:
         raise MirrorError(f"cannot publish below {directory.public}: {why(error)}") from error
-    directory.save(directory.published_path, json.dumps({"manifest": stamp, **_proof(directory, stamp)}))
-    return {"written": sorted(changed), "removed": sorted(str(p.relative_to(directory.public)) for p in gone)}
-
-
-def write_page(directory: PlatformDirectory, page: Path, content: str) -> None:
-    """Replace a page in one step; who reads it sees it as the settings say from the first moment on."""
-    for folder in (page.parent.parent, page.parent):
-        if folder != directory.public and not folder.is_dir():
-            folder.mkdir(parents=True)
-            directory.own(folder, directory.files.dir_mode)
-
-    def finish(temporary: Path) -> None:
-        directory.own(temporary, directory.files.file_mode)
-        _tell_apart(temporary, page)
-
-    write_atomically(page, content.encode(), mode=directory.files.file_mode, finish=finish)
-
-
-def _tell_apart(new: Path, old: Path) -> None:
-    """Let the page be younger by a second at least.
-
-    Web servers and clients tell versions of a file apart by size and whole seconds: who had seen another page of the
-    same length in the same second would be told for ever that nothing had changed.
-    """
-    try:
-        before = old.stat().st_mtime
-    except FileNotFoundError:
-        return
-    if new.stat().st_mtime < int(before) + 1:
-        os.utime(new, (int(before) + 1, int(before) + 1))
-
-
-def remove_pages(gone: Iterable[Path]) -> None:
-    """Take pages away, and the directories in which nothing else lies."""
-    pages = list(gone)
-    for page in pages:
-        page.unlink(missing_ok=True)
-    for folder in sorted({page.parent for page in pages}):
-        if not os.listdir(folder):
-            folder.rmdir()
+    if before is None or work.suspect or remembered.get("manifest") != stamp:
+        published.save(directory, work.done(before), stamp)
+    return {"written": sorted(files.written), "removed": sorted(str(p.relative_to(directory.public)) for p in gone)}

@@ -9,7 +9,10 @@ from typing import Any
 
 from pipmirror_lib.errors import MirrorError, why
 from pipmirror_lib.mirror import PlatformDirectory, Record
-from pipmirror_lib.publish import pages, remove_pages, root_pages, write_page
+from pipmirror_lib.page_files import PageFiles
+from pipmirror_lib.plan import read_json
+from pipmirror_lib.publish import pages, root_pages
+from pipmirror_lib.published import PAGES
 from pipmirror_lib.wheels import parse_name
 
 
@@ -23,18 +26,21 @@ def withdraw(directory: PlatformDirectory, wheels: Mapping[str, Record], going: 
     named = {project: files for project, files in named.items() if not files.isdisjoint(going)}
     if not named:
         return
-    directory.save(directory.published_path, json.dumps({"manifest": ""}))
+    forgotten = {**read_json(directory.published_path), "manifest": ""}
+    directory.save(directory.published_path, json.dumps(forgotten))
     staying = {name: wheels[name] for files in named.values() for name in files - set(going) if name in wheels}
     emptied = named.keys() - {parse_name(name).project for name in staying}
+    files = PageFiles(directory, simple)
     try:
         for path, content in pages(staying).items():
             if "/" in path:
-                write_page(directory, simple / path, content)
+                files.write(path, content)
         if emptied:
             known = [project["name"] for project in _read(simple / "index.json").get("projects", ())]
             for path, content in root_pages([name for name in known if name not in emptied]).items():
-                write_page(directory, simple / path, content)
-        remove_pages(simple / name / page for name in sorted(emptied) for page in ("index.html", "index.json"))
+                files.write(path, content)
+        files.remove(simple / name / page for name in sorted(emptied) for page in PAGES)
+        files.flush()
     except OSError as error:
         raise MirrorError(f"cannot publish below {directory.public}: {why(error)}") from error
 
