@@ -175,11 +175,11 @@ def prune(mirror=None, platform=None, force=False, test=False, **settings):
     """
     Remove wheels that no set has needed for ``keep_days``, and what else has outlived its use by that time.
 
-    The latter are logs, files that were set aside, what is cached of the index and, unless a platform is named, builder
-    images that no declared platform uses. A wheel that was put there by hand is a wheel like any other; files
-    that are not wheels stay. Nothing is removed from a platform whose sets are not all satisfied (or not verified,
-    with ``verify``), that has no requirement, or of whose wheels more than half would go: ``held`` and the comment
-    then say why.
+    The latter are logs, files that were set aside, what is cached of the index and, unless a platform is named,
+    builder images that no declared platform uses; of these, none that was made or used within a day, because somebody
+    else may share the engine. A wheel that was put there by hand is a wheel like any other; files that are not wheels
+    stay. Nothing is removed from a platform whose sets are not all satisfied (or not verified, with ``verify``), that
+    has no requirement, or of whose wheels more than half would go: ``held`` and the comment then say why.
 
     force : False
         True removes wheels although a set is not satisfied (what the others need stays), nothing is declared, or more

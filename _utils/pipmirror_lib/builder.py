@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import threading
+import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from pathlib import Path
 
 from pipmirror_lib import inside, locks, settings
@@ -128,6 +130,8 @@ def using(image: str, progress: Progress = lambda text: None, stopped: threading
     with locks.one_of([lock], waiting, timeout=REMOVING, stopped=stopped, shared=True) as held:
         if held is None:
             raise EngineError(f"image {image}: another run has been removing it for {REMOVING} s")
+        with suppress(OSError):  # then its age is counted from when it was made
+            os.utime(held)
         yield
 
 
@@ -252,11 +256,18 @@ def is_ours(info: ImageInfo) -> bool:
     return info.labels.get(_LABELS["kind"]) in KINDS
 
 
-def unused(engine: Engine, used: Collection[str], seconds: int) -> list[ImageInfo]:
-    """Images of ours that are none of these and older than that."""
-    before = datetime.now(timezone.utc) - timedelta(seconds=seconds)
+def unused(engine: Engine, used: Collection[str]) -> list[tuple[ImageInfo, float]]:
+    """(image, seconds since it was made, or used on this machine) of those of ours that are none of these."""
     ours = (info for kind in KINDS for info in engine.find({_LABELS["kind"]: kind}))
-    return [info for info in ours if info.id not in used and info.created <= before]
+    return [(info, time.time() - _last_used(info)) for info in ours if info.id not in used]
+
+
+def _last_used(info: ImageInfo) -> float:
+    """Others may share the engine, and use images that they have made long ago."""
+    try:
+        return max(info.created.timestamp(), _use(info.id).stat().st_mtime)
+    except OSError:
+        return info.created.timestamp()
 
 
 def described(engine: Engine, info: ImageInfo) -> dict[str, str | int]:

@@ -217,9 +217,9 @@ class Engine:
         gone = (row for row, owner in owners if processes.is_gone(owner, shared=not self.is_local))
         return {row["Id"]: ", ".join(name.lstrip("/") for name in row.get("Names") or ()) for row in gone}
 
-    def remove_abandoned(self) -> list[str]:
-        """Remove them; their ids."""
-        abandoned = list(self.abandoned())
+    def remove_abandoned(self) -> dict[str, str]:
+        """Remove them; {id: name}."""
+        abandoned = self.abandoned()
         for container in abandoned:
             self._remove(container)
         return abandoned

@@ -32,7 +32,10 @@ class Preparation:
         task.run.holds(closing(engine))
         task.run.uses_engine = True
         if abandoned := engine.remove_abandoned():
-            task.notes.append(f"removed {explain.count(len(abandoned), 'container')} that a killed run had left")
+            names = ", ".join(name or id[:12] for id, name in abandoned.items())
+            task.notes.append(
+                f"removed {explain.count(len(abandoned), 'container')} that a killed run had left: {names}"
+            )
         return engine
 
     @made_once

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from itertools import islice
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 from pipmirror_lib import builder
 from pipmirror_lib.engine import Engine, ImageInfo
 from pipmirror_lib.errors import EngineError, MirrorError, why
+from pipmirror_lib.explain import count
 from pipmirror_lib.mirror import PlatformDirectory, discard
 from pipmirror_lib.plan import read_json
 from pipmirror_lib.prune import DAY
@@ -25,6 +26,8 @@ Report = dict[str, Any]
 # {folder: {what lies there and is too old: its bytes}}
 Leftovers = Mapping[str, Mapping[Path, int]]
 _DEEPEST, _MOST = 200, 1_000_000
+# Whoever shares the engine may be about to use a builder image that nobody here knows of.
+STRANGERS = DAY
 
 
 def of_platform(directory: PlatformDirectory, keep_days: int) -> Leftovers:
@@ -100,13 +103,25 @@ def images(mirrors: Iterable[Mirror], declared: Iterable[Mirror], *, test: bool)
     for url, days in kept.items():
         try:
             with closing(Engine.connect(url)) as engine:
-                for info in builder.unused(engine, used, days * DAY):
+                for info in _idle(engine, used, days * DAY, notes):
                     about = builder.described(engine, info)
                     if test or gone(engine, info, notes):
                         found[info.id] = about
         except EngineError as error:
             notes.append(f"builder images were left alone: {error}")
     return found, notes
+
+
+def _idle(engine: Engine, used: Collection[str], seconds: int, notes: list[str]) -> list[ImageInfo]:
+    """Those that are older, but for what somebody else may have made just now, which is to be said."""
+    old = [(info, age) for info, age in builder.unused(engine, used) if age >= seconds]
+    young = [info for info, age in old if age < STRANGERS]
+    if young:
+        notes.append(
+            f"{count(len(young), 'builder image')} that no platform here uses stayed: made or used within a day, "
+            "which somebody else may have done who shares the engine"
+        )
+    return [info for info, age in old if age >= STRANGERS]
 
 
 def gone(engine: Engine, info: ImageInfo, notes: list[str]) -> bool:

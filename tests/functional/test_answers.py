@@ -223,7 +223,7 @@ def test_what_people_see(synced: Site) -> None:
     wheels = show("pipmirror.wheels")
     assert f"alpha 1.0  {BETA}\n" in wheels
     assert synced.record(BETA)["sha256"][:12] in wheels
-    assert "target     Python 3.11.2, pip 26.3" in show("pipmirror.status")
+    assert "target              Python 3.11.2, pip 26.3" in show("pipmirror.status")
     assert show("pipmirror.faults") == "The declaration has no faults.\n"
 
 

@@ -102,4 +102,4 @@ def test_what_is_not_there(there: Engine) -> None:
         there.run(spec("/bin/true", image="no-such-image:ever"))
     with pytest.raises(EngineError, match="no such file or directory"):
         there.run(spec("/no/such/program"))
-    assert there.remove_abandoned() == []
+    assert there.remove_abandoned() == {}

@@ -32,6 +32,7 @@ def mirror(tmp_path: Path, engine: Engine, ensure: Ensure, monkeypatch: pytest.M
         return find(self, {**labels, f"{LABEL}.platform": MARK})
 
     monkeypatch.setattr(Engine, "find", ours)
+    monkeypatch.setattr(sweep, "STRANGERS", 0)  # nobody shares what has this mark
     platform = {"image": IMAGE, "name": MARK, "pre_command": f"echo {MARK}"}
     made = load_one(load({"target": str(tmp_path), "packages": ["x"], "platforms": [platform], "keep_days": 0}), None)
     directory_of(made).create()

@@ -159,8 +159,8 @@ class FakeEngine:
         self.removed.append(reference)
         return self.images.pop(reference, None) is not None
 
-    def remove_abandoned(self) -> list[str]:
-        return []
+    def remove_abandoned(self) -> dict[str, str]:
+        return {}
 
     def container(self, spec: RunSpec) -> Any:
         import contextlib
@@ -847,8 +847,9 @@ def test_only_containers_of_dead_processes_are_abandoned() -> None:
     labels["young"] = {engine.OWNER_LABEL: processes.owner()}
     labels |= {"elsewhere": {engine.OWNER_LABEL: f"other.invalid/{ended.pid}"}, "odd": {}}
     api = FakeApi()
-    api.rows = [{"Id": name, "Labels": found} for name, found in labels.items()]
-    assert engine_with(api).remove_abandoned() == api.removed == ["dead", "reborn"]
+    api.rows = [{"Id": name, "Names": [f"/{name}-1"], "Labels": found} for name, found in labels.items()]
+    assert engine_with(api).remove_abandoned() == {"dead": "dead-1", "reborn": "reborn-1"}
+    assert api.removed == ["dead", "reborn"]
 
 
 @pytest.mark.parametrize(
@@ -870,7 +871,7 @@ def test_a_machine_of_the_same_name_is_another_one(url: str, removed: list[str])
     api.base_url = url
     api.rows = [{"Id": name, "Labels": {engine.OWNER_LABEL: owner}} for name, owner in owners.items()]
     assert boot
-    assert engine_with(api).remove_abandoned() == removed
+    assert list(engine_with(api).remove_abandoned()) == removed
 
 
 @pytest.mark.parametrize("step", ["create", "start", "wait"])

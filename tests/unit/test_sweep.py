@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pipmirror_lib import clean, plan, sweep, sync
+from pipmirror_lib import builder, clean, plan, sweep, sync
 from pipmirror_lib.engine import LABEL, Engine, ImageInfo
 from pipmirror_lib.errors import EngineError
 from pipmirror_lib.mirror import PRIVATE, PlatformDirectory
@@ -202,8 +203,8 @@ class Images:
     def abandoned(self) -> dict[str, str]:
         return dict(self.left)
 
-    def remove_abandoned(self) -> list[str]:
-        left, self.left = list(self.left), {}
+    def remove_abandoned(self) -> dict[str, str]:
+        left, self.left = self.left, {}
         return left
 
     def close(self) -> None:
@@ -234,6 +235,17 @@ def test_builder_images_that_nobody_uses_go(mirror: Mirror, engine: Images) -> N
         assert (old in engine.held) is test
     assert engine.closed
     assert sweep.images([mirror], [mirror], test=False) == ({}, [])
+
+
+def test_images_that_somebody_may_have_made_just_now_stay_and_are_told(mirror: Mirror, engine: Images) -> None:
+    """Whoever shares the engine has them in no pillar that we know of; what is in use there is as good as new."""
+    for id, days in {"theirs": 0.9, "older": 1.1, "in-use": 99}.items():
+        engine.add(id, days)
+    with builder.using("in-use"):
+        pass
+    found, (note,) = sweep.images([replace(mirror, keep_days=0)], [mirror], test=False)
+    assert list(found) == ["older"]
+    assert note.startswith("2 builder images that no platform here uses stayed: made or used within a day")
 
 
 def test_images_of_every_declared_mirror_stay(mirror: Mirror, tmp_path: Path, engine: Images) -> None:

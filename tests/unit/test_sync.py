@@ -599,8 +599,8 @@ class NoEngine:
     def close(self) -> None:
         pass
 
-    def remove_abandoned(self) -> list[str]:
-        return []
+    def remove_abandoned(self) -> dict[str, str]:
+        return {}
 
 
 @pytest.mark.parametrize(
@@ -614,9 +614,9 @@ def test_whoever_comes_after_a_kill_ends_what_it_left(
     """Even who needs no engine, or finds something else to say: the next one is not told of the kill any more."""
     asked: list[Any] = []
 
-    def remove_abandoned(engine: NoEngine) -> list[str]:
+    def remove_abandoned(engine: NoEngine) -> dict[str, str]:
         asked.append(engine)
-        return ["c0"]
+        return {"c0": "pipmirror-build-demo", "c1" * 20: ""}
 
     good(declared)
     directory = directory_of(declared)
@@ -624,8 +624,9 @@ def test_whoever_comes_after_a_kill_ends_what_it_left(
     directory.holder_path.write_text("somewhere/1/1")
     monkeypatch.setattr(NoEngine, "remove_abandoned", remove_abandoned)
     monkeypatch.setattr(Engine, "connect", classmethod(lambda cls, url="": NoEngine()))
-    act(declared)
+    (told,) = act(declared)["platforms"].values()
     assert asked
+    assert "removed 2 containers that a killed run had left: pipmirror-build-demo, c1c1c1c1c1c1" in told["comment"]
     assert not directory.holder_path.exists()
 
 
