@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipmirror_lib import gentoo_tree, images, logs
+from pipmirror_lib import disk, gentoo_tree, images, logs
 from pipmirror_lib.declared import Platform
 from pipmirror_lib.engine import HARDENED_ENVIRONMENT, Engine, Mount, RunResult, RunSpec, give_away
 from pipmirror_lib.errors import EngineError, PortageError
@@ -166,8 +166,16 @@ class Portage:
             raise PortageError(fault)
 
     def _fault(self, spec: RunSpec, result: RunResult) -> str:
-        if exceeded := result.exceeded(self.mirror.container):
-            return f"it {exceeded}; its log is {spec.log_path}"
-        if result.exit_code:
-            return f"exit code {result.exit_code}: {logs.reason(result.log)}; its log is {spec.log_path}"
+        if not (result.exit_code or result.timed_out or result.excess):
+            return ""
+        why = result.exceeded(self.mirror.container) or self._no_room()
+        ended = f"it {why}" if why else f"exit code {result.exit_code}: {logs.reason(result.log)}"
+        return f"{ended}; its log is {spec.log_path}"
+
+    def _no_room(self) -> str:
+        """Why nothing more could be written, however the program has put it."""
+        try:
+            disk.check_free([self.store.work])
+        except disk.TooMuch as reason:
+            return str(reason)
         return ""

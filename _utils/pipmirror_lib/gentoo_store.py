@@ -63,13 +63,15 @@ class Store:
         self.work = self.private / "work"
         self._state_path = self.private / "state.json"
         self._incoming = self.private / "incoming"
+        self._saved = b""
 
     # -- reading -------------------------------------------------------------------------------------------
 
     def load(self) -> State:
         """What is known; MirrorError if it is there and cannot be understood."""
         try:
-            state = json.loads(self._state_path.read_bytes())
+            self._saved = self._state_path.read_bytes()
+            state = json.loads(self._saved)
         except FileNotFoundError:
             return copy.deepcopy(_EMPTY)
         except OSError as error:
@@ -128,7 +130,10 @@ class Store:
             yield
 
     def save(self, state: State) -> None:
-        write_atomically(self._state_path, json.dumps(state, indent=1, sort_keys=True).encode(), durable=True)
+        content = json.dumps(state, indent=1, sort_keys=True).encode()
+        if content != self._saved:
+            write_atomically(self._state_path, content, durable=True)
+            self._saved = content
 
     def write_layout(self) -> None:
         """Tell readers how distfiles are laid out; MirrorError where they lie otherwise already."""

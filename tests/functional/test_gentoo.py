@@ -12,8 +12,8 @@ from pipmirror_lib import gentoo_settings
 from pipmirror_lib.gentoo_store import Store
 
 from tests.support.gentoo import hashed
+from tests.support.gentoo.left import DATA, DIGESTS, NAME, SNAPSHOT, asked, with_snapshot
 from tests.support.salt import REPOSITORY, Minion
-from tests.unit.test_gentoo_store import DATA, DIGESTS, NAME, SNAPSHOT, asked, with_snapshot
 
 STATE = "gentoo-mirror"
 

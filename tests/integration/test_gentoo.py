@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from pipmirror_lib.errors import MirrorError
 
 from tests.integration.conftest import Ensure
 from tests.support import gentoo
@@ -78,7 +79,7 @@ def test_from_nothing_and_then_nothing(site: GentooSite) -> None:
 
 
 def test_only_what_is_missing_is_fetched(site: GentooSite) -> None:
-    assert site.call("sync").code == 0
+    assert site.sync()["result"]
     before = stamps(site.target / "distfiles")
     site.upstream.asked.clear()
     site.settings["sets"] = {"more": ["app-misc/other", "app-misc/hello"]}
@@ -117,14 +118,13 @@ def test_sets_that_cannot_be_had(site: GentooSite) -> None:
     site.upstream.release(days=1)
     names = ("nowhere", "climbing", "unknown")
     site.settings["sets"] = {name: [f"app-misc/{name}"] for name in names}
-    done = site.call("sync")
-    assert done.code == 1
-    comment = done.value["comment"]
+    done = site.sync()
+    comment = done["comment"]
     assert 'nowhere: exit code 1: emerge: there are no ebuilds to satisfy "app-misc/nowhere"' in comment
     assert "climbing: Portage names the distfile '../../etc/cron.d/evil', which is no name of a file" in comment
-    assert done.value["missing"] == {"unknown.tar": "no Manifest of the tree says what it must be"}
+    assert done["missing"] == {"unknown.tar": "no Manifest of the tree says what it must be"}
     assert site.distfiles() == {"hello-1.tar.gz", "greeting-1.zip"}
-    plan = site.call("plan").value
+    plan = site.plan()
     assert "app-misc/nowhere" in plan["question"]
     assert plan["held"].startswith("nothing is removed before Portage has said")
 
@@ -136,17 +136,17 @@ def test_options_and_variables_reach_portage(site: GentooSite) -> None:
     site.upstream.release()
     site.settings.update(packages=["app-misc/big"], sets={"two": ["=sys-apps/installed"]}, fetch_all_uri=True)
     site.settings["make_conf"] = {"WITH": "it"}
-    assert site.call("sync").code == 0
+    assert site.sync()["result"]
     assert site.distfiles() == {"big.tar", "docs.tar", "installed.tar", "other-1.tar.gz"}
     site.check()
 
 
-def test_a_newer_tree(site: GentooSite) -> None:
-    assert site.call("sync").code == 0
+def test_a_newer_tree_or_none(site: GentooSite) -> None:
+    assert site.sync()["result"]
     site.upstream.package("app-misc/hello", {"hello-2.tar.gz": content("hello 2")}, depends=["dev-libs/greeting"])
     newer = site.upstream.release(days=1)
     site.settings.update(refresh=0, prune=True, keep_days=0)
-    assert site.call("plan").value["snapshot"].startswith("a newer one was last looked for at 20")
+    assert site.plan()["snapshot"].startswith("a newer one was last looked for at 20")
     state, _ = site.apply()
     assert state["result"] is True
     assert state["changes"]["snapshot"] == {"old": snapshot(2), "new": newer}
@@ -157,17 +157,19 @@ def test_a_newer_tree(site: GentooSite) -> None:
     assert [path.name for path in site.private.glob("tree-*")] == [f"tree-{newer}"]
     site.check()
 
-
-def test_no_newer_tree_comes(site: GentooSite) -> None:
-    assert site.call("sync").code == 0
-    site.upstream.files = {path: data for path, data in site.upstream.files.items() if "snapshots" not in path}
-    site.settings.update(refresh=0, packages=["app-misc/other"])
-    done = site.call("sync").value
+    # None comes: the tree of before still says what is needed.
+    files = site.upstream.files
+    site.upstream.files = {path: data for path, data in files.items() if "snapshots" not in path}
+    site.settings["packages"] = ["app-misc/other"]
+    done = site.sync()
     assert done["result"] is False
-    assert "no snapshot was found" in done["comment"]
-    # The tree of before still says what is needed.
-    assert "other-1.tar.gz" in site.distfiles()
+    assert "the tree: exit code 1: emerge-webrsync: error: no snapshot was found" in done["comment"]
+    assert site.distfiles() == {"other-1.tar.gz"}
     site.check()
+
+    # An older one comes.
+    site.upstream.files = {path: data for path, data in files.items() if newer not in path}
+    assert f"{snapshot(2)} is the newest that is to be had, and is older than {newer}" in site.sync()["comment"]
 
 
 LIES = {
@@ -189,7 +191,7 @@ def test_what_ebuilds_leave_is_not_believed(site: GentooSite) -> None:
     site.upstream.package("app-misc/liar", {}, code=code)
     site.upstream.release(days=1)
     site.settings["packages"] = [*(f"app-misc/{name}" for name in LIES), "dev-libs/greeting", "app-misc/liar"]
-    done = site.call("sync").value
+    done = site.sync()
     assert set(done["missing"]) == {f"{name}.tar" for name in LIES}
     assert "not what its Manifest says: its BLAKE2B is" in done["missing"]["bytes.tar"]
     assert "not what its Manifest says: it has" in done["missing"]["longer.tar"]
@@ -207,7 +209,7 @@ def test_a_limit_is_told_and_what_came_before_it_stays(site: GentooSite) -> None
     site.upstream.release(days=1)
     site.settings.update(packages=["app-misc/hello", "dev-libs/last", "app-misc/other"])
     site.settings["container"] = {"timeout": 60, "disk": "32m"}
-    done = site.call("sync").value
+    done = site.sync()
     assert done["result"] is False
     assert "it wrote more than 32 MiB (container:disk); its log is" in done["comment"]
     assert site.distfiles() == {"hello-1.tar.gz"}
@@ -223,7 +225,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 def test_killed_while_it_fetches(site: GentooSite) -> None:
     """What has come is kept; what was left behind is cleaned up, and nothing half-done is ever seen."""
-    assert site.call("sync", packages=["dev-libs/greeting"]).code == 0
+    assert site.sync(packages=["dev-libs/greeting"])["result"]
     site.upstream.package("app-misc/late", {"late.tar": content("late")})
     site.upstream.release(days=1)
     site.upstream.stalled = {"distfiles/late.tar"}
@@ -247,14 +249,14 @@ def test_put_there_by_hand(site: GentooSite) -> None:
     """What may not be fetched is for somebody to put into distfiles; wrong bytes stay where they are."""
     site.upstream.package("app-misc/hello", {"paid.tar": content("paid")}, restrict="fetch")
     site.upstream.release(days=1)
-    assert "paid.tar" in site.call("sync").value["missing"]
+    assert "paid.tar" in site.sync()["missing"]
     flat = site.target / "distfiles" / "paid.tar"
     flat.write_bytes(b"wrong")
-    assert "not what its Manifest says" in site.call("sync").value["missing"]["paid.tar"]
+    assert "not what its Manifest says" in site.sync()["missing"]["paid.tar"]
     flat.write_bytes(content("paid"))
     site.without_engine()
-    done = site.call("sync")
-    assert (done.code, list(done.value["added"])) == (0, [hashed("paid.tar")])
+    done = site.sync()
+    assert (done["result"], list(done["added"])) == (True, [hashed("paid.tar")])
     assert not flat.exists()
     site.check()
 
@@ -266,10 +268,12 @@ def test_a_full_disk(site: GentooSite) -> None:
     site.target.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(site.target)], check=True, timeout=60)
     try:
-        done = site.call("sync")
-        assert done.code != 0
-        assert "make room there" in done.stderr + str(done.value), done
-        assert site.distfiles() == set()
+        try:
+            said = site.sync()["comment"]
+        except MirrorError as error:  # nor was there room for what had come
+            said = str(error)
+        assert "make room there" in said
+        assert "hello-1.tar.gz" not in site.distfiles()
         site.check()
     finally:
         subprocess.run(["umount", str(site.target)], check=True, timeout=60)
@@ -277,6 +281,4 @@ def test_a_full_disk(site: GentooSite) -> None:
 
 def test_another_image(site: GentooSite) -> None:
     site.settings["image"] = IMAGE
-    done = site.call("sync")
-    assert done.code != 0
-    assert f"the image {IMAGE} has no emerge-webrsync; name one of Gentoo's" in done.value["comment"]
+    assert f"the image {IMAGE} has no emerge-webrsync; name one of Gentoo's" in site.sync()["comment"]
