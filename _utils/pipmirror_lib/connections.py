@@ -22,7 +22,7 @@ from urllib3.exceptions import HTTPError
 from pipmirror_lib import __version__, credentials
 from pipmirror_lib.answers import Answer
 from pipmirror_lib.credentials import Keyring, Pair
-from pipmirror_lib.deadlines import Deadline, deadline
+from pipmirror_lib.deadlines import Clock, Deadline
 from pipmirror_lib.errors import PackageIndexError
 from pipmirror_lib.lazily import made_once
 from pipmirror_lib.logs import short
@@ -49,7 +49,7 @@ class Connections:
         self.keyring = Keyring(urls, settings)
         self._settings = settings
         self._closed = threading.Event()
-        self._talks: set[Deadline] = set()
+        self._clock = Clock()
         # Without the library's session, which would take netrc for any host that asks, and read redirects to their end.
         self._adapter = Adapter(CONNECTIONS)
         # A query may hold a token, and the library logs it for whoever has his log at debug.
@@ -59,8 +59,7 @@ class Connections:
     def close(self) -> None:
         """Also while threads are at it: they are told that what they ask for was given up."""
         self._closed.set()
-        for talk in list(self._talks):
-            talk.hang_up()
+        self._clock.hang_up()
         self._adapter.close()
         logging.getLogger("urllib3.connectionpool").removeFilter(self._discretion)
 
@@ -76,7 +75,7 @@ class Connections:
         `own` are credentials for this very address; others are looked up. PackageIndexError, in one line, for
         whatever goes wrong until the caller is done with it.
         """
-        with deadline() as limit, self._closable(limit):
+        with self._clock.deadline() as limit:
             answer = self._answer(url, headers, own, limit)
             seconds = self._settings.timeout + min(most / SLOWEST, LONGEST)
             limit.within(seconds)
@@ -94,14 +93,6 @@ class Connections:
                 raise
             finally:
                 answer.close()
-
-    @contextmanager
-    def _closable(self, limit: Deadline) -> Iterator[None]:
-        self._talks.add(limit)
-        try:
-            yield
-        finally:
-            self._talks.discard(limit)
 
     def _answer(self, url: str, headers: Mapping[str, str], own: Pair | None, limit: Deadline) -> Answer:
         """The last of a chain of redirects."""

@@ -5,9 +5,11 @@ What the library's own timeouts bound is the silence between two bytes, in the h
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -20,18 +22,15 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 class Deadline:
     """Hangs up when it is time, by handles of its own: whom a socket belongs to changes on the way."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._lock = threading.Lock()
         self._handles: list[socket.socket] = []
-        self._timer: threading.Timer | None = None
         self.late = threading.Event()
 
     def within(self, seconds: float) -> None:
         """From now on; what is watched stays so."""
-        self._cancel()
-        self._timer = threading.Timer(seconds, self.hang_up)
-        self._timer.daemon = True
-        self._timer.start()
+        self._clock.set(self, time.monotonic() + seconds)
 
     def again(self, seconds: float) -> None:
         """For another attempt, with a connection of its own."""
@@ -58,31 +57,74 @@ class Deadline:
                 with suppress(OSError):  # it has ended just now
                     handle.shutdown(socket.SHUT_RDWR)
 
-    def _cancel(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer.join()  # it may be hanging up right now, and would take the next attempt's connection
-
     def close(self) -> None:
-        self._cancel()
+        self._clock.set(self, math.inf)  # it may be hanging up right now, and would take the next attempt's connection
         with self._lock:
             for handle in self._handles:
                 handle.close()
             self._handles.clear()
 
 
+class Clock:
+    """Tells the conversations of a run when their time is over.
+
+    A thread for all of them, while there are any: to start one for each takes longer than most of them last.
+    """
+
+    def __init__(self) -> None:
+        self._ends: dict[Deadline, float] = {}
+        self._changed = threading.Condition()
+        self._wakes = math.inf
+        self._runs = False
+
+    @contextmanager
+    def deadline(self) -> Iterator[Deadline]:
+        """For every connection that this thread opens or uses while it lasts."""
+        _current.deadline = made = Deadline(self)
+        self.set(made, math.inf)
+        try:
+            yield made
+        finally:
+            _current.deadline = None
+            made.close()
+            with self._changed:
+                del self._ends[made]
+
+    def set(self, deadline: Deadline, end: float) -> None:
+        """Once this returns, nothing is under way because of what was said before."""
+        with self._changed:
+            self._ends[deadline] = end
+            if end == math.inf:
+                return
+            if not self._runs:
+                threading.Thread(target=self._run, name="pipmirror-clock", daemon=True).start()
+                self._runs = True
+            elif end < self._wakes:
+                self._changed.notify()
+
+    def hang_up(self) -> None:
+        """Whatever is said now."""
+        with self._changed:
+            for deadline in self._ends:
+                deadline.hang_up()
+            self._changed.notify()
+
+    def _run(self) -> None:
+        with self._changed:
+            while True:
+                now = time.monotonic()
+                for deadline, end in self._ends.items():
+                    if end <= now:
+                        self._ends[deadline] = math.inf
+                        deadline.hang_up()
+                self._wakes = min(self._ends.values(), default=math.inf)
+                if self._wakes == math.inf:
+                    self._runs = False
+                    return
+                self._changed.wait(self._wakes - now)
+
+
 _current = threading.local()
-
-
-@contextmanager
-def deadline() -> Iterator[Deadline]:
-    """For every connection that this thread opens or uses while it lasts."""
-    _current.deadline = made = Deadline()
-    try:
-        yield made
-    finally:
-        _current.deadline = None
-        made.close()
 
 
 def _watch(line: socket.socket | None) -> None:

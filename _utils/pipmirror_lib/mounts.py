@@ -14,14 +14,16 @@ def below(root: Path) -> list[Path]:
     if not table.exists():
         return []
     fields = (line.split(" ")[4] for line in table.read_text("utf-8", "surrogateescape").splitlines())
-    points = (Path(re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)) for text in fields)
-    real = root.resolve()
-    return [point for point in points if real in point.parents]
+    points = (re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text) for text in fields)
+    # Downloads are removed by the hundred, beside the mounts of as many containers.
+    real = f"{root.resolve()}/".replace("//", "/")
+    return [Path(point) for point in points if point.startswith(real)]
 
 
 def remove(root: Path) -> None:
     """Unmount what debootstrap has left there; MirrorError where it cannot be had away."""
-    for point in reversed(below(root)):
+    points = below(root)
+    for point in reversed(points):
         subprocess.run(["umount", "--", str(point)], stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    if left := below(root):
+    if left := points and below(root):
         raise MirrorError(f"{left[0]} is still mounted; unmount it and remove {root}")
