@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from html.parser import HTMLParser
@@ -18,6 +18,7 @@ from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 from packaging.utils import NormalizedName
 from packaging.version import Version
 
+from pipmirror_lib import slices
 from pipmirror_lib.candidates import Candidate, NewestFirst, named
 from pipmirror_lib.errors import PackageIndexError
 from pipmirror_lib.logs import short
@@ -37,6 +38,9 @@ _ATTRIBUTES = {
 # Sixteen large pages at once would be too much, where one is fine.
 _one_at_a_time = threading.Lock()
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+# A file's name, and what its page says of it, as it is written there; and how that is read.
+File = tuple[str, Any]
+Read = Callable[[str, Any, str], dict[str, Any]]
 ACCEPT = f"{JSON_TYPE}, {HTML_TYPE};q=0.2, text/html;q=0.1"
 
 
@@ -48,8 +52,7 @@ def candidates(content: bytes, content_type: str, url: str, project: NormalizedN
     """
     with _readable(project, url), _one_at_a_time if len(content) > _LARGE else nullcontext():
         if content_type.split(";", maxsplit=1)[0].strip().lower() == JSON_TYPE:
-            _check_parts(content, b"{[,")
-            read, files = _from_json, json.loads(content)["files"]
+            read, files = _json_files(content)
         else:
             _check_parts(content, b"<")
             read, files = _from_html, _links(content.decode("utf-8", "replace"), url)
@@ -57,7 +60,7 @@ def candidates(content: bytes, content_type: str, url: str, project: NormalizedN
 
     def release(version: Version) -> list[Candidate]:
         with _readable(project, url):
-            return [found for file in releases[version] if (found := _candidate(read(file, url), project))]
+            return [found for name, file in releases[version] if (found := _candidate(read(name, file, url), project))]
 
     return NewestFirst(releases, release)
 
@@ -80,14 +83,26 @@ def _check_parts(content: bytes, marks: bytes) -> None:
         raise ValueError(f"it has {parts} parts, and more than {most} are beyond any sense")
 
 
-def _by_version(files: Iterable[dict[str, Any]], project: NormalizedName) -> dict[Version, list[dict[str, Any]]]:
+def _json_files(content: bytes) -> tuple[Read, Iterable[File]]:
+    if (parts := slices.sliced(content)) is not None:
+        return _from_slice, parts
+    _check_parts(content, b"{[,")
+    return _from_json, [(str(file["filename"]), file) for file in json.loads(content)["files"]]
+
+
+def _by_version(files: Iterable[File], project: NormalizedName) -> dict[Version, list[File]]:
     """The files whose names may be of the project, in their order, by version."""
-    releases: dict[Version, list[dict[str, Any]]] = {}
-    known: dict[str, list[dict[str, Any]]] = {}
+    releases: dict[Version, list[File]] = {}
+    known: dict[str, list[File]] = {}
+    release, same = None, " "
     for file in files:
-        filename = str(file["filename"])
+        filename = file[0]
+        # A version has dozens of wheels, one after another.
+        if release is not None and filename.startswith(same) and filename.endswith(".whl"):
+            release.append(file)
+            continue
         text = _version_text(filename, project)
-        release = known.get(text)
+        release, same = known.get(text), " "
         if release is None:
             version = _version(text) if text else (named(filename, project) or (None,))[0]
             if version is None:
@@ -95,6 +110,8 @@ def _by_version(files: Iterable[dict[str, Any]], project: NormalizedName) -> dic
             release = releases.setdefault(version, [])
             if text:
                 known[text] = release
+        if text and filename.endswith(".whl"):
+            same = filename[: filename.index("-") + len(text) + 2]
         release.append(file)
     return releases
 
@@ -166,11 +183,16 @@ def _moment(text: object) -> str:
     return str(text)
 
 
-def _from_json(file: Mapping[str, Any], url: str) -> dict[str, Any]:
+def _from_slice(name: str, part: str, url: str) -> dict[str, Any]:
+    _check_parts(part.encode(), b"{[,")
+    return _from_json(name, slices.whole(name, part), url)
+
+
+def _from_json(name: str, file: Mapping[str, Any], url: str) -> dict[str, Any]:
     yanked, size = file.get("yanked", False), file.get("size")
     metadata = file.get("core-metadata", file.get("dist-info-metadata", False))
     return {
-        "filename": str(file["filename"]),
+        "filename": name,
         "url": _absolute(url, str(file["url"])),
         "sha256": _sha256((file.get("hashes") or {}).get("sha256")),
         "size": size if type(size) is int and size >= 0 else None,
@@ -195,8 +217,8 @@ class _Anchors(HTMLParser):
             self.found.append(attributes)
 
 
-def _links(page: str, url: str) -> Iterator[dict[str, Any]]:
-    """The anchors of a page, each with where it leads and the file name there."""
+def _links(page: str, url: str) -> Iterator[File]:
+    """The anchors of a page, each with the file name and all of where it leads."""
     parser = _Anchors(url)
     for begin in range(0, len(page), _PIECE):
         parser.feed(page[begin : begin + _PIECE])
@@ -205,15 +227,15 @@ def _links(page: str, url: str) -> Iterator[dict[str, Any]]:
     for anchor in parser.found:
         link, fragment = urldefrag(_absolute(parser.base, anchor["href"] or ""))
         filename = unquote(urlsplit(link).path.rsplit("/", 1)[-1])
-        yield {"filename": filename, "link": link, "fragment": fragment, "anchor": anchor}
+        yield filename, {"link": link, "fragment": fragment, "anchor": anchor}
 
 
-def _from_html(file: Mapping[str, Any], url: str) -> dict[str, Any]:
+def _from_html(name: str, file: Mapping[str, Any], url: str) -> dict[str, Any]:
     anchor = file["anchor"]
     digest = re.search(r"(?:^|&)sha256=([^&]*)", file["fragment"])
     metadata = anchor.get("data-core-metadata", anchor.get("data-dist-info-metadata"))
     return {
-        "filename": file["filename"],
+        "filename": name,
         "url": file["link"],
         "sha256": _sha256(digest[1]) if digest else "",
         "size": None,
