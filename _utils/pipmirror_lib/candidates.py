@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import chain, count, islice
@@ -68,10 +69,24 @@ class Candidate:
         return f"{self.project} {self.version}"
 
 
+class Ahead(Protocol):
+    """Where that which a decision will ask for can be sent for before."""
+
+    def page_of(self, project: NormalizedName) -> Future[NewestFirst] | None:
+        """When its files will be known; None where nothing need be asked."""
+
+    def metadata_of(self, candidate: Candidate) -> Future[Metadata] | None:
+        """When it will be known what a file requires; None where that is at hand."""
+
+
 class Source(Protocol):
     """Where candidates come from: the directory, the index, or both; `where` says it to people."""
 
     where: str
+
+    @property
+    def ahead(self) -> Ahead | None:
+        """None where everything is at hand."""
 
     def files(self, project: NormalizedName) -> Sequence[Candidate]:
         """Every file of a project; empty where it is unknown. Of files that are equally good, pip takes the last."""

@@ -10,7 +10,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -273,23 +273,12 @@ class Index:
             return None
         return _belonging(parse_metadata(answer[0]), candidate)
 
-    def prefetch(
-        self,
-        projects: Iterable[NormalizedName],
-        candidates: Iterable[Candidate],
-        wanted: Callable[[Metadata], Iterable[NormalizedName]] = lambda metadata: (),
-    ) -> None:
-        """Begin to fetch pages and metadata, and the pages of what the metadata tells to be `wanted` as it comes."""
-
-        def go_on(future: Future[Metadata]) -> None:
-            # A run that has ended takes no more work, and a fault is told to whoever asks for the metadata.
-            with suppress(RuntimeError, CancelledError, PipmirrorError, ValueError):
-                self.prefetch(wanted(future.result()), ())
-
+    def prefetch(self, projects: Iterable[NormalizedName], candidates: Iterable[Candidate]) -> None:
+        """Begin to fetch pages, and what probably will be chosen."""
         for project in projects:
             self.page(project)
         for candidate in candidates:
-            self.metadata(candidate, likely=True).add_done_callback(go_on)
+            self.metadata(candidate, likely=True)
 
 
 def _key(candidate: Candidate) -> str:

@@ -10,10 +10,8 @@ from functools import partial
 
 from packaging.utils import NormalizedName
 
-from pipmirror_lib.candidates import Candidate
+from pipmirror_lib.candidates import Ahead, Candidate, NewestFirst
 from pipmirror_lib.index import Index, NeedsBuild
-from pipmirror_lib.parts import canonical, requirement
-from pipmirror_lib.profile import TargetProfile
 from pipmirror_lib.wheels import Metadata
 
 
@@ -45,10 +43,8 @@ class IndexSource:
         build: Callable[[Candidate], Metadata] | None = None,
         begin: Callable[[Candidate], None] | None = None,
         made: Mapping[Candidate, Metadata] | None = None,
-        profile: TargetProfile | None = None,
     ) -> None:
         self._index = index
-        self._profile = profile
         self._present = present
         self._present_metadata = present_metadata
         self._newest = datetime.now(timezone.utc) - timedelta(seconds=min_age) if min_age else None
@@ -120,9 +116,21 @@ class IndexSource:
             self.undecided[candidate.filename] = str(error)
             return Metadata(name=candidate.project, version=str(candidate.version))
 
+    @property
+    def ahead(self) -> Ahead:
+        return self
+
+    def page_of(self, project: NormalizedName) -> Future[NewestFirst] | None:
+        return None if self._suffices(project) else self._index.page(project)
+
+    def metadata_of(self, candidate: Candidate) -> Future[Metadata] | None:
+        """What lies there leads to what lies there."""
+        is_here = candidate.path is not None or candidate in self._made
+        return None if is_here else self._index.metadata(candidate, likely=True)
+
     def prefetch(self, projects: Iterable[NormalizedName], candidates: Iterable[Candidate]) -> None:
         coming = [c for c in candidates if c.path is None and c not in self._made]
-        self._index.prefetch((name for name in projects if not self._suffices(name)), coming, self._wanted)
+        self._index.prefetch((name for name in projects if not self._suffices(name)), coming)
         for candidate in coming:
             if candidate.is_sdist and self._begin:
                 self._index.metadata(candidate).add_done_callback(partial(self._looked_at, candidate, self._begin))
@@ -131,9 +139,3 @@ class IndexSource:
     def _looked_at(candidate: Candidate, begin: Callable[[Candidate], None], looked: Future[Metadata]) -> None:
         if not looked.cancelled() and isinstance(looked.exception(), NeedsBuild):
             begin(candidate)
-
-    def _wanted(self, metadata: Metadata) -> list[NormalizedName]:
-        """What it requires without any extra, as far as can be said: a guess of what is asked next."""
-        applies = self._profile.applies if self._profile else lambda marker: False
-        names = (canonical(requirement(text).name) for text, marker in metadata.conditions if applies(marker))
-        return [name for name in names if not self._suffices(name)]

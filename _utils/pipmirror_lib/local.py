@@ -103,6 +103,10 @@ class LocalSource:
             self._made[project] = [self._candidate(name) for name in sorted(self.names[project], reverse=True)]
         return self._made.get(project, ())
 
+    @property
+    def ahead(self) -> None:
+        """The scan has read everything."""
+
     def withheld(self, project: NormalizedName) -> str:
         return ""
 

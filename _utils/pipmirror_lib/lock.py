@@ -58,7 +58,6 @@ def make(
         "build": build,
         "begin": begin,
         "made": made,
-        "profile": profile,
     }
     source = IndexSource(index, present.by_project, present.metadata, upgrade=upgrade, **common)
     content = IndexSource(index, present.by_project, present.metadata, content=True, **common)

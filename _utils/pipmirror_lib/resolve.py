@@ -19,6 +19,7 @@ from pipmirror_lib.errors import BuildError
 from pipmirror_lib.logs import harmless
 from pipmirror_lib.parts import within
 from pipmirror_lib.provider import Need, leads_to, search
+from pipmirror_lib.scout import Scout
 from pipmirror_lib.world import Question, Want, World
 
 
@@ -50,6 +51,7 @@ def resolve(question: Question, source: Source) -> Answer:
     absent = [root.project for root in roots if _serves_nobody(world, root, roots)]
     if absent:
         return Answer(missing=explain.failure(world, world.wants_of(absent)))
+    _go_ahead(source, question)
     first: Mapping[NormalizedName, Sequence[Want]] = {}
     try:
         closure, absent, unhappy = _optimistic(world, roots)
@@ -75,11 +77,17 @@ def at_once(question: Question, source: Source) -> Answer | None:
         source.prefetch(dict.fromkeys(root.project for root in roots), ())
         if any(_serves_nobody(world, root, roots) for root in roots):
             return None
+        _go_ahead(source, question)
         closure, _, _ = _optimistic(world, roots)
         found = closure is not None and leads_to(world, roots, closure)
     except (ValueError, BuildError):
         return None
     return _answer(world, closure) if closure is not None and found else None
+
+
+def _go_ahead(source: Source, question: Question) -> None:
+    if source.ahead:
+        Scout(source.ahead, World(source, question)).go()
 
 
 def _answer(world: World, closure: Mapping[NormalizedName, Candidate]) -> Answer:

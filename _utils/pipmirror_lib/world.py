@@ -112,6 +112,10 @@ class World:
         self._served.setdefault(candidate.project, candidate)
         return want
 
+    def is_served(self, project: NormalizedName) -> bool:
+        """Whether a declared URL serves it, and nobody else is asked."""
+        return project in self._served
+
     def unserved(self) -> dict[str, str]:
         """{declared requirement: why its URL serves nothing}, of those whose markers hold here."""
         faults: dict[str, str] = {}

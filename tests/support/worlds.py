@@ -151,6 +151,7 @@ class MemorySource:
     """Candidates that exist nowhere; counts what is asked of it."""
 
     where = "in memory"
+    ahead = None
 
     def __init__(self, files: Iterable[File]) -> None:
         self.described: dict[str, File] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -148,22 +149,32 @@ def test_an_index_in_trouble_ends_the_decision_instead_of_changing_it(opened: Op
         answer(source_of(index), "demo")
 
 
-def test_pages_of_what_is_wanted_come_with_the_metadata(opened: Opened, server: LocalIndex) -> None:
-    """The next level of a decision finds them there."""
-    with opened() as index:
-        source = source_of(index, profile=PROFILE)
-        source.prefetch((), [only(index)])
-        assert index.metadata(only(index)).result().requires_dist == ("dep>=1",)
-        deadline = time.monotonic() + 5
-        while "/simple/dep/" not in [request.path for request in server.log] and time.monotonic() < deadline:
-            time.sleep(0.01)
-    assert "/simple/dep/" in [request.path for request in server.log]
+def test_a_slow_download_holds_back_nothing_that_others_lead_to(
+    opened: Opened, server: LocalIndex, tmp_path: Path
+) -> None:
+    """As a decision that goes level by level would."""
+    server.core_metadata = False
+    for name, requires in (("app", ["lib"]), ("lib", ["deep"]), ("deep", [])):
+        server.add(make_wheel(tmp_path / "files", name, requires=requires))
+    come = threading.Event()
+    in_time: list[bool] = []
+
+    def before(path: str) -> None:
+        if path.startswith("/files/deep-"):
+            come.set()
+        elif path == f"/files/{NAME}":
+            in_time.append(come.wait(10))
+
+    server.before = before
+    with opened(timeout=30) as index:
+        assert answer(source_of(index), "demo", "app").satisfied
+    assert in_time == [True]
 
 
 def test_metadata_that_cannot_be_had_is_told_to_who_asks(opened: Opened, server: LocalIndex) -> None:
     server.fail = {f"/files/{NAME}": Fault(500, times=None)}
     with opened() as index:
-        source_of(index, profile=PROFILE).prefetch((), [only(index)])
+        source_of(index).prefetch((), [only(index)])
         with pytest.raises(PackageIndexError, match="answers 500"):
             index.metadata(only(index)).result()
 
