@@ -50,6 +50,7 @@ class Connections:
         self._settings = settings
         self._closed = threading.Event()
         self._clock = Clock()
+        self._proxies: dict[tuple[str, ...], dict[str, str]] = {}
         # Without the library's session, which would take netrc for any host that asks, and read redirects to their end.
         self._adapter = Adapter(CONNECTIONS)
         # A query may hold a token, and the library logs it for whoever has his log at debug.
@@ -160,8 +161,7 @@ class Connections:
                 stream=True,
                 timeout=self._settings.timeout,
                 verify=not self._trusts(url) and self._bundle,
-                # The environment's exceptions (no_proxy) are from the environment's proxy.
-                proxies={"http": proxy, "https": proxy} if proxy else get_environ_proxies(url),
+                proxies={"http": proxy, "https": proxy} if proxy else self._environs(url),
             )
         except UnicodeError as error:
             raise requests.exceptions.InvalidURL("it is no URL") from error
@@ -169,6 +169,13 @@ class Connections:
 
     def _trusts(self, url: str) -> bool:
         return credentials.is_trusted(url, self._settings.trusted_hosts)
+
+    def _environs(self, url: str) -> dict[str, str]:
+        """The environment's proxies, whose exceptions (no_proxy) name hosts; each look reads all of the environment."""
+        place = urlsplit(url)[:2]
+        if place not in self._proxies:
+            self._proxies[place] = get_environ_proxies(url)
+        return self._proxies[place]
 
     @made_once
     def _bundle(self) -> str | bool:

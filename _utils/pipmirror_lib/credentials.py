@@ -48,6 +48,8 @@ def split(url: str) -> tuple[str, Pair | None]:
 
 def is_trusted(url: str, hosts: Sequence[str]) -> bool:
     """Whether nobody's certificate is asked for there: `index:trusted_hosts` are hosts, or host:port."""
+    if not hosts:
+        return False
     _, host, port = origin_of(url)
     known = {text.lower() for text in hosts}
     return bool(known & {host, f"[{host}]", f"{host}:{port}", f"[{host}]:{port}"})

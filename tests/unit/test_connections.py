@@ -414,6 +414,22 @@ def test_the_proxy_of_the_environment(
     assert len(proxy.log) == 1, "no_proxy is an exception from it"
 
 
+def test_each_host_has_its_own_exceptions_and_the_environment_is_read_once_for_it(
+    stranger: LocalIndex, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", proxy.url)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    read: list[str] = []
+    found = connections.get_environ_proxies
+    monkeypatch.setattr(connections, "get_environ_proxies", lambda url: read.append(url) or found(url))
+    asking = client(stranger)
+    for number in range(2):
+        asking.download(file_url(stranger), tmp_path / f"{number}", "", None)
+        assert proxy.log == [], "an exception from it"
+    asking.download(file_url(stranger, "localhost"), tmp_path / "2", "", None)
+    assert (len(proxy.log), len(read)) == (1, 2)
+
+
 def test_the_declared_proxy_wins_over_the_environment(
     secure: LocalIndex, known: dict[str, Any], proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
