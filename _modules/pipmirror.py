@@ -191,8 +191,8 @@ def prune(mirror=None, platform=None, force=False, test=False, **settings):
 
     settings
         Any setting of the pillar, e.g. ``keep_days``. Where they require something else than the pillar, which does
-        declare requirements (``packages``, ``sets``, ``constraints``, ``prereleases``, ``no_binary``, ``platforms``),
-        CommandExecutionError is raised: what they leave out may be needed.
+        declare requirements (``packages``, ``sets``, ``constraints``, ``prereleases``, ``no_binary``, ``yanked``,
+        ``platforms``), CommandExecutionError is raised: what they leave out may be needed.
 
     Returns ``{result, comment, platforms: {NAME: {result, comment, held, added, removed: {FILE: {project, version,
     reason, size, since}}, unneeded: {noted: [FILE], dropped: [FILE]}, leftovers: {FOLDER: {files, size}}, seconds}},
@@ -382,6 +382,9 @@ def status(mirror=None, platform=None, **settings):
     withdrawn
         Wheels (file names, sorted) that the index does not offer any more.
 
+    yanked_here
+        ``{FILE: reason}`` of wheels that the setting ``yanked`` names, as they are published.
+
     last_sync, last_look
         When everything was satisfied by a sync, and when the index was asked (UTC, ISO 8601; empty: never).
 
@@ -440,6 +443,9 @@ def wheels(mirror=None, platform=None, **settings):
         The reason (str, may be empty) why its authors have withdrawn it from use, or None; whether the index does
         not offer it any more (bool).
 
+    yanked_here
+        The reason (str, may be empty) why the setting ``yanked`` keeps it from all but pins (==), or None.
+
     wanted_by
         Who wants it (list of str, ``REQUIREMENT (declared)`` first); empty for an orphan. Of a set that is not
         satisfied, only the declared requirements are told.
@@ -483,8 +489,8 @@ def why(project, mirror=None, platform=None, **settings):
         of the best wheels there.
 
     files
-        ``{FILE: {version, size, origin}}`` of the project's wheels that lie there; ``origin`` is empty where a wheel
-        is not recorded yet.
+        ``{FILE: {version, size, origin, yanked}}`` of the project's wheels that lie there; ``origin`` is empty where a
+        wheel is not recorded yet, ``yanked`` the reason (str, may be empty) of upstream or of the setting, or None.
 
     broken
         ``{FILE: reason}`` of its wheels that pip could not use.

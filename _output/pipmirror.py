@@ -249,6 +249,7 @@ def status(page, answer):
         if one["held"]:
             page.say(f"pruning is held: {one['held']}", color="YELLOW")
         _upstream(page, one["yanked"], one["withdrawn"])
+        _here(page, one.get("yanked_here", {}))
 
 
 def until(stamp):
@@ -267,13 +268,20 @@ def wheels(page, answer):
         page.table([["size", "origin", "sha256", "needed by", "wheel"], *rows] if rows else [], indent=2)
         yanked = {file: about["yanked"] for file, about in files.items() if about["yanked"] is not None}
         _upstream(page, yanked, [file for file, about in files.items() if about["withdrawn"]])
+        _here(page, {file: why for file, about in files.items() if (why := about.get("yanked_here")) is not None})
 
 
 def _upstream(page, yanked, withdrawn):
-    page.items(
-        "yanked upstream", [f"{file}: {why or 'no reason given'}" for file, why in yanked.items()], color="YELLOW"
-    )
+    page.items("yanked upstream", _reasons(yanked), color="YELLOW")
     page.items("withdrawn upstream", withdrawn, color="YELLOW")
+
+
+def _here(page, yanked):
+    page.items("yanked here", _reasons(yanked), color="YELLOW")
+
+
+def _reasons(yanked):
+    return [f"{file}: {why or 'no reason given'}" for file, why in yanked.items()]
 
 
 def why(page, answer):
@@ -286,6 +294,8 @@ def why(page, answer):
         page.items("lies there as well", lying)
         page.items("orphans, which no set needs", one["orphans"], color="YELLOW")
         page.items("of no use to pip", one["broken"].values(), color="YELLOW")
+        yanked = {file: why for file, about in one["files"].items() if (why := about.get("yanked")) is not None}
+        page.items("yanked, for who pins it (==) alone", _reasons(yanked), color="YELLOW")
         page.items("declared, but not for this platform", one["not_here"])
         if one["note"]:
             page.say(one["note"], color="YELLOW")

@@ -45,6 +45,8 @@ class Candidate:
     requires_python: str | None = field(default=None, compare=False)
     upload_time: str = field(default="", compare=False)
     yanked: str | None = field(default=None, compare=False)
+    # By the administrator, not by upstream.
+    yanked_here: bool = field(default=False, compare=False)
     # The sha256 of a PEP 658 `.metadata` file, '' where it is offered without one, None where it is not.
     metadata_sha256: str | None = field(default=None, compare=False)
     built: bool = field(default=False, compare=False)
@@ -247,7 +249,8 @@ class Shelf:
         PEP 440 as current pip reads it: prereleases count when allowed, when any specifier names one, or
         when no final release fits. (packaging 24.0, which Salt pins, lacks the last rule, so it is here.)
         PEP 592: a yanked file serves only a pin that nothing else can meet. One that lies here serves whatever
-        nothing else can meet: it was chosen before it was yanked.
+        nothing else can meet: it was chosen before it was yanked, unless it was by the administrator, whose word is
+        for this mirror.
         """
         yanked: list[Candidate] = []
         served = False
@@ -259,7 +262,7 @@ class Shelf:
                 yield candidate
         if not served:
             pinned = _is_pinned(specifier)
-            yield from (candidate for candidate in yanked if pinned or candidate.path)
+            yield from (c for c in yanked if pinned or (c.path and not c.yanked_here))
 
     def _fitting(self, specifier: SpecifierSet, prereleases: bool | None) -> Iterator[Candidate]:
         """As far as it is asked only: mostly the very first version fits."""

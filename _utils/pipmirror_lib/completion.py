@@ -8,7 +8,7 @@ from typing import Any
 
 from packaging.utils import NormalizedName
 
-from pipmirror_lib import explain, kept_lock, lock, references, upstream
+from pipmirror_lib import explain, kept_lock, lock, references, upstream, yanks
 from pipmirror_lib.candidates import Candidate
 from pipmirror_lib.direct import DirectReferences
 from pipmirror_lib.errors import BuildError, PackageIndexError, WheelError
@@ -114,6 +114,7 @@ class Completion:
             self.directory.lock_path.unlink(missing_ok=True)
             raise
         changed = self.direct.remember({admission.filename for admission in admissions})
+        changed = yanks.note(wheels, self.run.mirror) or changed
         if upstream.look(wheels, self.run.index.asked) or changed:
             self.directory.save_manifest(self.manifest)
         self.added = {admission.filename: self._about(admission.filename) for admission in admissions}

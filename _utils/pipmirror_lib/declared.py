@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import NormalizedName
 
 from pipmirror_lib.errors import SettingsError
@@ -74,6 +75,15 @@ class Files:
 
 
 @dataclass(frozen=True)
+class Yank:
+    """Releases of a project that only who pins them with == shall have; `reason` is for those who ask why."""
+
+    project: NormalizedName
+    specifier: SpecifierSet
+    reason: str
+
+
+@dataclass(frozen=True)
 class Mirror:
     """Everything that is declared for one mirror (durations in seconds, but for `keep_days`)."""
 
@@ -84,6 +94,7 @@ class Mirror:
     build_constraints: tuple[Requirement, ...] = ()
     prereleases: bool | tuple[NormalizedName, ...] = False
     no_binary: tuple[NormalizedName, ...] = ()
+    yanked: tuple[Yank, ...] = ()
     min_age: int = 0
     upgrade: bool | int = False
     prune: bool = False

@@ -198,8 +198,10 @@ def _rejections(world: World, name: NormalizedName, specifier: SpecifierSet) -> 
     if binary := _within(shelf.rejected["binary"], specifier):
         yield f"{_versions(binary)} only as wheels, which no_binary excludes"
     yanked = [candidate for candidate in _within(shelf.best_first, specifier) if candidate.yanked is not None]
-    if yanked:
-        yield f"{_versions(yanked)} was yanked, and serves only who pins it with =="
+    for here, verb in ((False, "was yanked"), (True, "is yanked here")):
+        if own := [candidate for candidate in yanked if candidate.yanked_here is here]:
+            said = ", ".join(dict.fromkeys(candidate.yanked for candidate in own if here and candidate.yanked))
+            yield f"{_versions(own)} {verb}{f' ({said})' if said else ''}, and serves only who pins it with =="
     yield from list(world.unusable.get(name, {}).values())[:SHOWN]
 
 

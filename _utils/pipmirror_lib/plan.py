@@ -17,7 +17,7 @@ import packaging
 from packaging.utils import NormalizedName
 from packaging.version import Version
 
-from pipmirror_lib import STAMP, interpreter, latecomers, local, prune, references, upstream, verdict
+from pipmirror_lib import STAMP, interpreter, latecomers, local, prune, references, upstream, verdict, yanks
 from pipmirror_lib.candidates import Candidate
 from pipmirror_lib.errors import ResolutionError
 from pipmirror_lib.explain import count, gather
@@ -71,6 +71,7 @@ def question(
         no_binary=mirror.no_binary,
         preferred=preferred or {},
         direct=direct,
+        yanked=mirror.yanked,
         timeout=mirror.resolve_timeout,
     )
 
@@ -149,9 +150,11 @@ def _decide(
         unrecorded=tuple(sorted(_unrecorded(source, wheels))),
         vanished=tuple(sorted(wheels.keys() - source.sizes.keys() - source.broken.keys())),
         broken=source.broken,
+        remarked=yanks.differ(wheels, mirror),
         warnings=(
             *warnings,
             *upstream.warnings(wheels, wanted_by),
+            *yanks.warnings(mirror.yanked, wanted_by),
             *(f"ignored, as pip does: {why}" for why in source.ignored.values()),
         ),
         closure_digest=_digest(lists.closure) if lists.closure else "",
@@ -185,7 +188,7 @@ def _due(
         due.append(VERIFY)
     if directory.interrupted():
         due.append(RECOVER)
-    if read_json(directory.published_path).get("manifest") != manifest_stamp(directory):
+    if plan.remarked or read_json(directory.published_path).get("manifest") != manifest_stamp(directory):
         due.append(PUBLISH)
     if latecomers.due(directory.public):
         due.append(FREE)
@@ -343,6 +346,8 @@ def _key(mirror: Mirror, platform: Platform, directory: PlatformDirectory) -> st
         packaging.__version__,
         asked(mirror, platform),
         mirror.resolve_timeout,
+        [yank.reason for yank in mirror.yanked],
+        mirror.trial,
     ]
     return _digest(parts)
 
@@ -354,6 +359,7 @@ def asked(mirror: Mirror, platform: Platform) -> list[Any]:
         [str(r) for r in mirror.constraints],
         mirror.prereleases,
         mirror.no_binary,
+        [[yank.project, str(yank.specifier)] for yank in mirror.yanked],
     ]
 
 

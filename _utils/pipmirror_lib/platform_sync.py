@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from pipmirror_lib import clean, explain, failures, local, plan, prune, sweep
+from pipmirror_lib import clean, explain, failures, local, plan, prune, sweep, yanks
 from pipmirror_lib.completion import Completion
 from pipmirror_lib.errors import EngineError, Interrupted, PipmirrorError
 from pipmirror_lib.machine import discard_leftovers
@@ -211,7 +211,10 @@ class PlatformSync:
             self.task.notes.append(
                 f"recorded {explain.count(len(planned.unrecorded), 'wheel')} that lay there, fetched none of them"
             )
-        return self.task.plan() if planned.vanished or planned.unrecorded or planned.broken else planned
+        remarked = yanks.note(manifest["wheels"], self.mirror)
+        if remarked:
+            self.directory.save_manifest(manifest)
+        return self.task.plan() if others or remarked else planned
 
     def _complete(self, manifest: Record, upgrade: bool) -> list[str]:
         """Lock, fetch, build and admit what is missing; returns what could not be had."""

@@ -18,8 +18,8 @@ NOT_PROFILED = "nothing is known of what the platform needs until pipmirror.sync
 UNVERIFIED = "the sets are not verified, so the pages cannot be written first; run pipmirror.sync or pipmirror.verify"
 UNSATISFIED = "not every set is satisfied, so nobody can say what is not needed; run pipmirror.sync"
 TRIAL = (
-    "the arguments require something else than is declared (packages, sets, constraints, prereleases, no_binary or "
-    "platforms), so what they leave out may be needed; declare it in pillar, or leave them out"
+    "the arguments require something else than is declared (packages, sets, constraints, prereleases, no_binary, "
+    "yanked or platforms), so what they leave out may be needed; declare it in pillar, or leave them out"
 )
 UNDECLARED = (
     "no requirement is declared for the platform, so nothing would be left "

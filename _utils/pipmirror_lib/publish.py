@@ -15,7 +15,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from pipmirror_lib import published, upstream
+from pipmirror_lib import published, yanks
 from pipmirror_lib.errors import MirrorError, why
 from pipmirror_lib.mirror import PlatformDirectory, Record
 from pipmirror_lib.moments import in_utc
@@ -89,7 +89,7 @@ def _file(filename: str, record: Record) -> dict[str, object]:
         entry["_upload-time-is"] = "when it came into this mirror"
     if record.get("requires_python"):
         entry["requires-python"] = record["requires_python"]
-    yanked = upstream.yanked(record)
+    yanked = yanks.told(record)
     if yanked is not None:
         entry["yanked"] = yanked or True
     return entry
@@ -98,7 +98,7 @@ def _file(filename: str, record: Record) -> dict[str, object]:
 def _anchor(filename: str, record: Record) -> str:
     python = f' data-requires-python="{escape(record["requires_python"])}"' if record.get("requires_python") else ""
     metadata = f' data-core-metadata="sha256={record["metadata_sha256"]}"'
-    yanked = upstream.yanked(record)
+    yanked = yanks.told(record)
     # A bare attribute is ignored by pip.
     why = "" if yanked is None else f' data-yanked="{escape(yanked)}"'
     return f'<a href="{_url(filename)}#sha256={record["sha256"]}"{python}{metadata}{why}>{escape(filename)}</a>'

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 
-from pipmirror_lib import STAMP, caches, upstream
+from pipmirror_lib import STAMP, caches, yanks
 from pipmirror_lib.mirror import PlatformDirectory, Record
 
 PAGES = ("index.html", "index.json")
@@ -57,7 +57,7 @@ def digest(record: Record) -> str:
     """Of everything that a page says of a wheel."""
     said = (
         f"{record['sha256']} {record['metadata_sha256']} {record['size']} {record['admitted']}"
-        f" {record.get('upload_time')!r} {record.get('requires_python')!r} {upstream.yanked(record)!r}"
+        f" {record.get('upload_time')!r} {record.get('requires_python')!r} {yanks.told(record)!r}"
     )
     return blake2b(said.encode(errors="surrogatepass"), digest_size=16).hexdigest()
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-from pipmirror_lib import failures, local, plan, references
+from pipmirror_lib import failures, local, plan, references, yanks
 from pipmirror_lib.candidates import Candidate
 from pipmirror_lib.errors import PackageIndexError, PipmirrorError
 from pipmirror_lib.mirror import PRIVATE, PlatformDirectory, Record
@@ -213,6 +213,7 @@ def _status(mirror: Mirror, platform: Platform) -> Report:
             name: record["yanked"] for name, record in sorted(wheels.items()) if record.get("yanked") is not None
         },
         "withdrawn": sorted(name for name, record in wheels.items() if record.get("withdrawn")),
+        "yanked_here": {name: record[yanks.KEY] for name, record in sorted(wheels.items()) if yanks.KEY in record},
         "last_sync": state.get("synced", ""),
         "last_look": state.get("looked", ""),
         **failures.told(state),
@@ -276,6 +277,7 @@ def _wheel(filename: str, record: Record, made: PlatformPlan, unmet: Iterable[Re
     known = dict.fromkeys([*made.wanted_by.get(filename, ()), *declared])
     wanted_by = sorted(known, key=lambda who: (not who.endswith(" (declared)"), who))
     absent: Record = {"url": "", "upload_time": "", "source": None, "direct": [], "yanked": None, "withdrawn": False}
+    absent[yanks.KEY] = None
     return {
         **absent,
         **record,
@@ -295,12 +297,15 @@ def drift(mirror: Mirror, name: str | None) -> dict[str, dict[str, list[str]]]:
     for platform in mirror.selected(name):
         directory = PlatformDirectory.of(mirror, platform.name)
         # What was not proved to install is not published; why it was not, is for `sync` to say.
-        if directory.manifest_path.is_file() and plan.VERIFY not in plan.make(mirror, platform, directory).due:
+        made = plan.make(mirror, platform, directory)
+        if directory.manifest_path.is_file() and plan.VERIFY not in made.due:
             remembered = plan.read_json(directory.published_path)
-            if publish.unaltered(directory, remembered, plan.manifest_stamp(directory)):
+            if not made.remarked and publish.unaltered(directory, remembered, plan.manifest_stamp(directory)):
                 found[platform.name] = {"written": [], "removed": []}
                 continue
-            changed, gone = publish.drift(directory, directory.manifest()["wheels"])
+            wheels = directory.manifest()["wheels"]
+            yanks.note(wheels, mirror)
+            changed, gone = publish.drift(directory, wheels)
             removed = sorted(str(page.relative_to(directory.public)) for page in gone)
             found[platform.name] = {"written": sorted(changed), "removed": removed}
     return found

@@ -15,9 +15,10 @@ from packaging.utils import InvalidName, NormalizedName, canonicalize_name
 
 from pipmirror_lib import arguments as call
 from pipmirror_lib import references, requirements
-from pipmirror_lib.declared import Container, Files, Index, Mirror, Platform, RequirementSet, no_such
+from pipmirror_lib.declared import Container, Files, Index, Mirror, Platform, RequirementSet, Yank, no_such
 from pipmirror_lib.errors import SettingsError
 from pipmirror_lib.fields import Fields, kind_of, seconds
+from pipmirror_lib.logs import short
 
 DEFAULT_SET = "packages"
 _MERGED = ("index", "container", "files")
@@ -34,7 +35,7 @@ __all__ = ["Container", "Files", "Index", "Mirror", "Platform", "RequirementSet"
 
 _OWN = ("name", "trial")  # nobody sets these by a key
 _MIRROR_KEYS = tuple(f.name for f in dataclasses.fields(Mirror) if f.name not in _OWN) + ("packages", "sets")
-_REQUIRING = ("packages", "sets", "constraints", "prereleases", "no_binary", "platforms")
+_REQUIRING = ("packages", "sets", "constraints", "prereleases", "no_binary", "yanked", "platforms")
 
 
 def load(
@@ -135,6 +136,7 @@ def _mirror(name: str, read: Fields) -> Mirror:
         build_constraints=_names(read, "build_constraints"),
         prereleases=_prereleases(read),
         no_binary=_projects(read, "no_binary"),
+        yanked=_yanked(Fields(read.values.get("yanked"), read.at("yanked"), read.faults)),
         min_age=read.duration("min_age", 0),
         upgrade=_upgrade(read),
         prune=read.flag("prune", False),
@@ -316,6 +318,26 @@ def _prereleases(read: Fields) -> bool | tuple[NormalizedName, ...]:
     if value is None or isinstance(value, bool):
         return bool(value)
     return _projects(read, "prereleases")
+
+
+def _yanked(read: Fields) -> tuple[Yank, ...]:
+    return tuple(yank for text in read.values if (yank := _yank(read, text)))
+
+
+def _yank(read: Fields, text: str) -> Yank | None:
+    why = read.text(text)
+    try:
+        named = None if "://" in text else requirements.parse(text)  # a URL could hold a password
+    except ValueError as error:
+        read.fault(text, str(error))
+        return None
+    if named is None or named.extras or named.marker or not named.specifier:
+        key = text.partition("://")[0]
+        read.fault(key, "must name releases of one project and nothing else, e.g. requests==2.31.0")
+        return None
+    if why != short(why):
+        read.fault(text, "the reason must be one line of at most 300 characters")
+    return Yank(canonicalize_name(named.name), named.specifier, why)
 
 
 def _upgrade(read: Fields) -> bool | int:

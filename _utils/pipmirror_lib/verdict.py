@@ -54,6 +54,8 @@ class PlatformPlan:
     unrecorded: tuple[str, ...] = ()
     vanished: tuple[str, ...] = ()
     broken: Mapping[str, str] = field(default_factory=dict)
+    # The records do not say of every wheel whether the administrator has yanked it.
+    remarked: bool = False
     warnings: tuple[str, ...] = ()
     due: tuple[str, ...] = ()
     # Stand for the lists where they are only to be recognised; '' for empty ones.

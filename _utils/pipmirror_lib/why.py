@@ -18,6 +18,7 @@ from pipmirror_lib.profile import TargetProfile
 from pipmirror_lib.settings import Mirror, Platform, RequirementSet
 from pipmirror_lib.wheels import parse_name
 from pipmirror_lib.world import Question, World
+from pipmirror_lib.yanks import marked
 
 Report = dict[str, Any]
 _PROJECT = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
@@ -93,6 +94,7 @@ def _why(mirror: Mirror, platform: Platform, project: NormalizedName) -> Report:
                 "version": str(candidate.version),
                 "size": candidate.size,
                 "origin": records.get(candidate.filename, {}).get("origin", ""),
+                "yanked": next((c.yanked for c in marked([candidate], mirror.yanked, project)), None),
             }
             for candidate in files
         },

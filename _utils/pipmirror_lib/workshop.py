@@ -288,6 +288,7 @@ class Workshop:
             requirements=tuple(asked),
             profile=self.profile,
             constraints=self.mirror.build_constraints,
+            yanked=self.mirror.yanked,
             timeout=self.mirror.resolve_timeout,
         )
         source = IndexSource(self.index, {}, _nothing_present, build=self.metadata, begin=self.begin)

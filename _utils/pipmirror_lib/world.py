@@ -13,11 +13,13 @@ from packaging.utils import NormalizedName
 from packaging.version import Version
 
 from pipmirror_lib.candidates import Candidate, Shelf, Source
+from pipmirror_lib.declared import Yank
 from pipmirror_lib.errors import BuildError, MisnamedError, WheelError
 from pipmirror_lib.parts import canonical, combined, requirement, within, without_marker
 from pipmirror_lib.profile import TargetProfile, specifier_of
 from pipmirror_lib.references import NOT_FETCHED, DirectReference
 from pipmirror_lib.wheels import Metadata
+from pipmirror_lib.yanks import marked
 
 ANY = SpecifierSet()
 
@@ -38,6 +40,7 @@ class Question:
     preferred: Mapping[NormalizedName, frozenset[Version]] = field(default_factory=dict)
     # What direct references became, by their keys.
     direct: Mapping[str, Candidate] = field(default_factory=dict)
+    yanked: tuple[Yank, ...] = ()
     timeout: int = 300
 
 
@@ -151,7 +154,7 @@ class World:
     def shelf(self, project: NormalizedName) -> Shelf:
         if project not in self._shelves:
             served = self._served.get(project)
-            files = [served] if served else self.source.files(project)
+            files = [served] if served else marked(self.source.files(project), self.question.yanked, project)
             binary = bool(served) or project not in self.question.no_binary
             self._shelves[project] = Shelf(files, self.question.profile, binary=binary)
         return self._shelves[project]

@@ -55,6 +55,7 @@ SHAPES: dict[str, Any] = {
             "held": str,
             "yanked": UNMET,
             "withdrawn": [str],
+            "yanked_here": UNMET,
             "last_sync": str,
             "last_look": str,
             "last_failure": str,
@@ -86,6 +87,7 @@ SHAPES: dict[str, Any] = {
                 "direct": [str],
                 "yanked": (str, NOTHING),
                 "withdrawn": bool,
+                "yanked_here": (str, NOTHING),
                 "wanted_by": [str],
                 "undecided": bool,
             }
@@ -97,7 +99,7 @@ SHAPES: dict[str, Any] = {
             "sets": {
                 "*": {"satisfied": bool, "file": (str, NOTHING), "chains": [[str]], "more": bool, "missing": UNMET}
             },
-            "files": {"*": {"version": str, "size": int, "origin": str}},
+            "files": {"*": {"version": str, "size": int, "origin": str, "yanked": (str, NOTHING)}},
             "broken": UNMET,
             "orphans": [str],
             "undecided": [str],

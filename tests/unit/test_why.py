@@ -46,7 +46,7 @@ def test_the_chain_and_the_file(mirror: Mirror) -> None:
         }
     }
     size = (directory_of(mirror).public / DEP).stat().st_size
-    assert report["files"] == {DEP: {"version": "1.0", "size": size, "origin": ""}}
+    assert report["files"] == {DEP: {"version": "1.0", "size": size, "origin": "", "yanked": None}}
 
 
 def test_where_a_recorded_wheel_comes_from(mirror: Mirror) -> None:
