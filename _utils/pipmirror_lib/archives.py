@@ -18,6 +18,9 @@ from typing import IO, Any, cast
 
 # The directory of the largest known wheels has some 4 MB; a header of a tar archive some kilobytes.
 ZIP_READ, TAR_READ = 17 << 20, 4 << 20
+# RECORD of the largest known wheels has some 2 MB; whatever ends a line for some reader of it.
+RECORD_LIMIT = 32 << 20
+_ENDS = "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
 # What wheels and sdists are packed with; of the others' output the standard library bounds nothing.
 _PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _UNPACKERS: tuple[tuple[bytes, Any], ...] = (
@@ -59,6 +62,14 @@ def unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo, limit: int) -> b
     if len(content) > limit:
         raise ValueError(f"{member.filename} is larger than {limit} bytes")
     return content
+
+
+def record_lines(archive: zipfile.ZipFile, name: str) -> list[str]:
+    """Those of RECORD; ValueError for more than there can be, each of which would take many times its size."""
+    text = unpacked(archive, archive.getinfo(name), RECORD_LIMIT).decode()
+    if sum(map(text.count, _ENDS)) > 2 * len(archive.infolist()):  # some write \r\n
+        raise ValueError("RECORD has more lines than there are files")
+    return text.splitlines()
 
 
 def check_packing(member: zipfile.ZipInfo) -> None:

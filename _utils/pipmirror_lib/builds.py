@@ -20,15 +20,19 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from pipmirror_lib import inside, settings
+from pipmirror_lib.archives import check_packing, opened_zip, record_lines
 from pipmirror_lib.engine import RunResult
-from pipmirror_lib.errors import BuildError
+from pipmirror_lib.errors import BuildError, why
 from pipmirror_lib.logs import harmless, reason, short
 from pipmirror_lib.profile import TargetProfile
+from pipmirror_lib.trees import TooDeep
 from pipmirror_lib.workplace import INSIDE, Quarters, Task, copy_checked, make_readable, read_untrusted
 
 MORE_REQUIREMENTS = 64
 _REQUIRES_SIZE = 64 << 10
 _MEMBERS, _UNPACKED = 200_000, 4 << 30
+# What is read of a wheel as a whole.
+_READ = 1 << 20
 _HINTS = (
     (r"use_2to3 is invalid", "try build_constraints: setuptools<58"),
     (
@@ -180,16 +184,21 @@ def make_environment(
         raise BuildError(
             f"the profile's interpreter {executable!r} is not an absolute path; prepare the platform again"
         )
-    (directory / "pyvenv.cfg").write_text(
-        f"home = {posixpath.dirname(executable)}\ninclude-system-site-packages = false\n"
-        f"version = {profile.markers['python_full_version']}\n"
-    )
-    # Only now: a wheel that brings its own bin/python must not write through our link to the host's.
-    for name in ("python", "python3"):
-        link = directory / "bin" / name
-        link.unlink(missing_ok=True)
-        link.symlink_to(executable)
-    make_readable(directory)
+    try:
+        (directory / "pyvenv.cfg").write_text(
+            f"home = {posixpath.dirname(executable)}\ninclude-system-site-packages = false\n"
+            f"version = {profile.markers['python_full_version']}\n"
+        )
+        # Only now: a wheel that brings its own bin/python must not write through our link to the host's.
+        for name in ("python", "python3"):
+            link = directory / "bin" / name
+            link.unlink(missing_ok=True)
+            link.symlink_to(executable)
+        make_readable(directory)
+    except TooDeep:
+        raise BuildError("the wheels of its build environment nest directories beyond any sense") from None
+    except OSError as error:  # such as a directory of that name, which a wheel has brought
+        raise BuildError(f"its build environment cannot be made: {why(error)} ({error.filename})") from error
 
 
 def _relative(path: str) -> str:
@@ -204,8 +213,10 @@ def _unpack(wheel: Path, paths: Mapping[str, Path], seen_as: str) -> None:
     from installer.sources import WheelFile
 
     try:
-        with WheelFile.open(wheel) as source:
-            _check_size(wheel)
+        with opened_zip(wheel) as archive:
+            _check_size(archive)
+            source = WheelFile(archive)
+            record_lines(archive, f"{source.dist_info_dir}/RECORD")  # which is read as a whole there
             source.validate_record()
             scheme = {name: str(path) for name, path in paths.items()}
             scheme["headers"] = str(paths["include"] / canonicalize_name(source.distribution))
@@ -219,11 +230,14 @@ def _unpack(wheel: Path, paths: Mapping[str, Path], seen_as: str) -> None:
         raise BuildError(f"{wheel.name}: cannot become part of a build environment: {reason}") from error
 
 
-def _check_size(wheel: Path) -> None:
-    with zipfile.ZipFile(wheel) as archive:
-        members = archive.infolist()
+def _check_size(archive: zipfile.ZipFile) -> None:
+    members = archive.infolist()
     if len(members) > _MEMBERS or sum(member.file_size for member in members) > _UNPACKED:
         raise ValueError("too many members, or too large")
+    for member in members:
+        check_packing(member)
+        if re.fullmatch(r"[^/]+\.dist-info/(WHEEL|entry_points\.txt)", member.filename) and member.file_size > _READ:
+            raise ValueError(f"{member.filename} has {member.file_size} bytes, which is beyond any sense")
 
 
 def read_requires(path: Path, what: str) -> list[str]:

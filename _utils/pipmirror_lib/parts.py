@@ -21,6 +21,8 @@ from packaging.version import InvalidVersion, Version
 P = ParamSpec("P")
 T = TypeVar("T")
 REMEMBERED = 1 << 16
+# Of a requirement; the longest known have some 500 characters. A million would be read for minutes.
+LONGEST = 20_000
 _COMPARISONS: dict[str, Callable[[Version, Version], bool]] = {
     **{">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt},
     **{"==": operator.eq, "!=": operator.ne},
@@ -60,6 +62,8 @@ def canonical(name: str) -> NormalizedName:
 @lru_cache(maxsize=REMEMBERED)
 def requirement(text: str) -> Requirement:
     """Parse a dependency specifier (PEP 508) as packaging does; InvalidRequirement where it would raise that."""
+    if len(text) > LONGEST:
+        raise InvalidRequirement(f"it has {len(text)} characters, which is beyond any sense")
     head, semicolon, marker = text.partition(";")
     name = _NAME.match(head)
     # A semicolon may belong to a URL or follow `===`; neither is worth a rule of its own.

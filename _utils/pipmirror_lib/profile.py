@@ -19,6 +19,8 @@ from packaging.specifiers import SpecifierSet
 from packaging.tags import Tag, parse_tag
 from packaging.version import InvalidVersion, Version
 
+from pipmirror_lib.parts import LONGEST
+
 MARKER_VARIABLES = (
     *("implementation_name", "implementation_version", "os_name", "platform_machine"),
     *("platform_python_implementation", "platform_release", "platform_system", "platform_version"),
@@ -138,7 +140,7 @@ class TargetProfile:
 def specifier_of(requires_python: str | None) -> SpecifierSet:
     """Requires-Python; an invalid one says nothing, as in pip."""
     try:
-        return SpecifierSet(requires_python or "")
+        return SpecifierSet(requires_python or "") if len(requires_python or "") <= LONGEST else SpecifierSet()
     except ValueError:
         return SpecifierSet()
 

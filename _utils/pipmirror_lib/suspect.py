@@ -13,21 +13,25 @@ import hashlib
 import re
 import stat
 import struct
+import unicodedata
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from packaging.tags import parse_tag
+from packaging.tags import Tag, parse_tag
 
 from pipmirror_lib import archives
 from pipmirror_lib.errors import WheelError
 from pipmirror_lib.logs import short
-from pipmirror_lib.wheels import CHUNK, METADATA_LIMIT, parse_name
+from pipmirror_lib.wheels import CHUNK, parse_name
 
 _MEMBERS, _UNPACKED = 200_000, 16 << 30
 # What compresses better than that, and is large, is made to fill a disk.
 _RATIO, _SMALL = 200, 256 << 20
-_RECORD = 64 << 20
+# A real WHEEL has less than 2 KB. Of its tags, short ones may stand for thousands, and long ones for billions.
+_WHEEL, _TAG = 16 << 10, 255
+# Real ones have less than 300 characters; readers look at each part of a path.
+_PATH = 1000
 _HASHES = ("sha256", "sha384", "sha512")
 _LOCAL_HEADER, _END = 30, 22
 # Of a member beyond 4 GB the size stands elsewhere.
@@ -68,7 +72,9 @@ def _member_fault(member: zipfile.ZipInfo) -> str:
     parts = member.orig_filename.removesuffix("/").split("/")
     if "\\" in member.orig_filename or re.match(r"[A-Za-z]:", name) or {"", ".", ".."} & set(parts):
         return f"the path {name!r} leads out of it, or is not plain"
-    if re.search(r"[\x00-\x1f\x7f]", member.orig_filename):
+    if len(member.orig_filename) > _PATH:
+        return f"a path of {len(member.orig_filename)} characters is beyond any sense"
+    if re.search(r"[\x00-\x1f\x7f-\x9f]", member.orig_filename):
         return f"the path {name!r} holds control characters"
     if kind not in (0, stat.S_IFDIR if member.is_dir() else stat.S_IFREG):
         return f"{name} is a link or a device, not a file"
@@ -79,7 +85,7 @@ def _colliding(names: list[str]) -> Iterator[str]:
     """Names that are one file somewhere, or a file that others call a directory."""
     seen: dict[str, str] = {}
     for name in names:
-        folded = name.removesuffix("/").casefold()
+        folded = unicodedata.normalize("NFC", name.removesuffix("/")).casefold()
         if folded in seen:
             yield f"{name} is there twice" if seen[folded] == name else f"{seen[folded]} and {name} are one elsewhere"
         seen[folded] = name
@@ -117,12 +123,11 @@ def _hidden(archive: zipfile.ZipFile, members: list[zipfile.ZipInfo], wheel: Pat
 
 def _content_faults(archive: zipfile.ZipFile, filename: str) -> Iterator[str]:
     (folder,) = {name.split("/")[0] for name in archive.namelist() if name.split("/")[0].endswith(".dist-info")}
-    wheel = _small(archive, f"{folder}/WHEEL", METADATA_LIMIT)
-    said = {tag for text in re.findall(r"^Tag:\s*(\S+)\s*$", wheel, re.MULTILINE) for tag in parse_tag(text)}
-    if said != parse_name(filename).tags:
+    wheel = archives.unpacked(archive, archive.getinfo(f"{folder}/WHEEL"), _WHEEL).decode()
+    if not _has_tags(wheel, parse_name(filename).tags):
         yield "the tags in WHEEL are not those of its name"
     name = f"{folder}/RECORD"
-    rows = list(csv.reader(_small(archive, name, _RECORD).splitlines()))
+    rows = list(csv.reader(archives.record_lines(archive, name)))
     recorded = {row[0]: row for row in rows if len(row) == 3}
     if len(recorded) != len(rows):
         yield "RECORD has lines that are none, or two for one file"
@@ -130,6 +135,17 @@ def _content_faults(archive: zipfile.ZipFile, filename: str) -> Iterator[str]:
         if not member.is_dir():
             yield from _recorded_faults(archive, member, recorded.pop(member.filename, None), name)
     yield from (f"RECORD names {path}, which is not there" for path in recorded)
+
+
+def _has_tags(wheel: str, wanted: frozenset[Tag]) -> bool:
+    """Whether it names these tags and no others."""
+    said: set[Tag] = set()
+    for text in dict.fromkeys(re.findall(r"^Tag:\s*(\S+)\s*$", wheel, re.MULTILINE)):
+        found = parse_tag(text) if len(text) <= _TAG else frozenset()
+        if not found or found - wanted:
+            return False
+        said |= found
+    return said == wanted
 
 
 def _recorded_faults(
@@ -155,7 +171,3 @@ def _hash(archive: zipfile.ZipFile, member: zipfile.ZipInfo, algorithm: str) -> 
         while chunk := stream.read(CHUNK):
             digest.update(chunk)
     return base64.urlsafe_b64encode(digest.digest()).rstrip(b"=").decode()
-
-
-def _small(archive: zipfile.ZipFile, name: str, limit: int) -> str:
-    return archives.unpacked(archive, archive.getinfo(name), limit).decode()

@@ -26,10 +26,11 @@ from packaging.utils import (
     canonicalize_name,
     parse_wheel_filename,
 )
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from pipmirror_lib import archives
 from pipmirror_lib.errors import MisnamedError, PipmirrorError, WheelError
+from pipmirror_lib.logs import short
 from pipmirror_lib.parts import condition, requirement
 
 # Real METADATA stays below 1 MB; what is larger is an attack on our memory.
@@ -248,8 +249,8 @@ def check_belonging(metadata: Metadata, project: NormalizedName, version: Versio
     """MisnamedError for metadata of something else than the file name says; pip discards such a file."""
     try:
         said = parse_version(metadata.version)
-    except InvalidVersion as error:
-        raise WheelError(f"{filename}: {error}") from error
+    except ValueError as error:  # also for numbers of thousands of digits
+        raise WheelError(f"{filename}: {short(str(error))}") from error
     if metadata.project != project or said != version:
         raise MisnamedError(f"{filename} holds the metadata of {metadata.name} {metadata.version}")
 

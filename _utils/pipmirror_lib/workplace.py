@@ -15,9 +15,11 @@ from pipmirror_lib import settings
 from pipmirror_lib.engine import Engine, Mount, RunResult, RunSpec, give_away
 from pipmirror_lib.errors import BuilderError, BuildError, EngineError
 from pipmirror_lib.mirror import discard
+from pipmirror_lib.trees import walk
 
 # Where containers see the directories of a workplace.
 INSIDE = "/pipmirror"
+_DEEPEST = 200
 
 
 class Workplace:
@@ -160,12 +162,12 @@ def _open_to_all(mode: int) -> bool:
 
 
 def make_readable(directory: Path) -> None:
-    """Let an unprivileged user read it, whatever our own umask is."""
-    for path in (directory, *directory.rglob("*")):
-        if path.is_dir() and not path.is_symlink():
-            path.chmod(0o755)
-        elif path.is_file() and not path.is_symlink():
-            path.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
+    """Let an unprivileged user read it, whatever our own umask is; TooDeep where nobody would look for anything."""
+    directory.chmod(0o755)
+    for entry in walk(directory, _DEEPEST):
+        kind, mode = stat.S_IFMT(entry.about.st_mode), entry.about.st_mode
+        if kind in (stat.S_IFDIR, stat.S_IFREG):
+            (directory / entry.path).chmod(0o755 if kind == stat.S_IFDIR or mode & 0o100 else 0o644)
 
 
 def run_python(engine: Engine, spec: RunSpec, platform: settings.Platform, setting: str) -> RunResult:

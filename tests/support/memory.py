@@ -22,10 +22,10 @@ print(peak() - before)
 """
 
 
-def measured(preparation: str, work: str, argument: str) -> tuple[str, int]:
-    """(what the work prints, megabytes that it takes beyond what is prepared); both see the argument as sys.argv[1]."""
+def measured(preparation: str, work: str, *arguments: str) -> tuple[str, int]:
+    """(what the work prints, megabytes that it takes beyond what is prepared); both see the arguments in sys.argv."""
     done = subprocess.run(
-        [sys.executable, "-c", _MEASURED.format(preparation=preparation, work=work), argument],
+        [sys.executable, "-c", _MEASURED.format(preparation=preparation, work=work), *arguments],
         env={**os.environ, "PYTHONPATH": str(Path(pipmirror_lib.__file__).parents[1])},
         capture_output=True,
         text=True,

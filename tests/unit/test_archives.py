@@ -13,35 +13,48 @@ from pathlib import Path
 import pytest
 from pipmirror_lib import wheels
 from pipmirror_lib.errors import WheelError
+from pipmirror_lib.profile import specifier_of
 from pipmirror_lib.sdists import read_pkg_info
 
 from tests.support.dists import make_sdist, make_wheel
 from tests.support.memory import measured
 
 NAME = "demo-1.0-py3-none-any.whl"
-MEMBER = "demo-1.0.dist-info/METADATA"
+INFO = "demo-1.0.dist-info"
+MEMBER = f"{INFO}/METADATA"
 HUGE = 512 << 20
 
 PREPARATION = """
 import sys
 from pathlib import Path
+from pipmirror_lib import builds
 from pipmirror_lib.errors import PipmirrorError
 from pipmirror_lib.sdists import read_pkg_info
+from pipmirror_lib.suspect import check_built
 from pipmirror_lib.wheels import checked_metadata
+
+def unpacked(path):
+    names = ("purelib", "platlib", "scripts", "include", "data")
+    builds._unpack(path, {name: path.parent / "env" for name in names}, "/env")
+
+def described(path):
+    checked_metadata(path, path.name)
 
 path = Path(sys.argv[1])
 """
 READING = """
 try:
-    print(checked_metadata(path, path.name) if path.name.endswith(".whl") else read_pkg_info(path))
+    print({"METADATA": described, "built": check_built, "needed": unpacked, "sdist": read_pkg_info}[sys.argv[2]](path))
 except PipmirrorError as error:
     print(error)
 """
 
 
-def refused(path: Path) -> str:
+def refused(path: Path, as_what: str = "") -> str:
     """What is said of it, by a process that has kept its memory."""
-    said, peak = measured(PREPARATION, READING, str(path))
+    said, peak = measured(
+        PREPARATION, READING, str(path), as_what or ("METADATA" if path.suffix == ".whl" else "sdist")
+    )
     assert peak < 300, "megabytes"
     assert path.name in said
     assert "\n" not in said
@@ -114,6 +127,53 @@ def test_metadata_of_a_million_headers(tmp_path: Path) -> None:
     assert "lines of headers" in refused(path)
     with pytest.raises(WheelError, match="lines of headers"):
         wheels.parse_metadata((head + "x:\r" * 200_000).encode())
+
+
+@pytest.mark.parametrize(
+    "header", ["Requires-Dist: p " + ",".join(f">={n}" for n in range(5_000)), "Requires-Python: " + ">=3," * 10_000]
+)
+def test_what_would_be_read_for_minutes(header: str) -> None:
+    """A line of some megabytes, which nobody needs to parse to know that it is nonsense."""
+    metadata = wheels.parse_metadata(f"Metadata-Version: 2.1\nName: demo\nVersion: 1.0\n{header}\n".encode())
+    assert specifier_of(metadata.requires_python) == specifier_of("")
+    if metadata.requires_dist:
+        with pytest.raises(WheelError, match="characters, which is beyond any sense"):
+            _ = metadata.conditions
+
+
+def test_a_version_of_thousands_of_digits(tmp_path: Path) -> None:
+    wheel = make_wheel(tmp_path, metadata=f"Metadata-Version: 2.1\nName: demo\nVersion: {'1' * 5000}\n")
+    with pytest.raises(WheelError, match=NAME):
+        wheels.checked_metadata(wheel, NAME)
+
+
+@pytest.mark.parametrize("as_what", ["built", "needed"])
+def test_a_record_of_a_million_lines(tmp_path: Path, as_what: str) -> None:
+    """Each of them would become an object, and a list."""
+    honest = make_wheel(tmp_path)
+    with zipfile.ZipFile(honest) as archive:
+        record = archive.read(f"{INFO}/RECORD").decode()
+    path = make_wheel(tmp_path, record=record + "\n" * (16 << 20))
+    assert "RECORD has more lines than there are files" in refused(path, as_what)
+
+
+def test_a_tag_that_stands_for_billions(tmp_path: Path) -> None:
+    """As a wheel built here may write it; in a file name there is no room for it."""
+    many = ".".join(f"a{number}" for number in range(800))
+    path = make_wheel(tmp_path, build=f"0\nTag: {many}-{many}-{many}", filename=NAME)
+    assert "the tags in WHEEL are not those of its name" in refused(path, "built")
+    path = make_wheel(tmp_path, build="0\n" + "Tag: py2-none-any\n" * 1000, filename=NAME)
+    assert "WHEEL is larger than" in refused(path, "built")
+
+
+def test_programs_by_the_million(tmp_path: Path) -> None:
+    programs = {f"p{number}": "a:b" for number in range(1_000_000)}
+    assert "entry_points.txt has" in refused(make_wheel(tmp_path, entry_points=programs), "needed")
+
+
+def test_a_requirement_packed_as_no_wheel_is(tmp_path: Path) -> None:
+    wheel = packed(tmp_path / NAME, zipfile.ZIP_LZMA, said=15 << 20)
+    assert "neither nothing nor deflate" in refused(wheel, "needed")
 
 
 def _long_header(kind: bytes) -> Callable[[Path], None]:

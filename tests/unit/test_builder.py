@@ -1085,6 +1085,14 @@ def test_a_bad_wheel_is_refused(tmp_path: Path, options: dict[str, Any]) -> None
     assert not list(tmp_path.rglob("climbs.py"))
 
 
+@pytest.mark.parametrize("name", ["data/pyvenv.cfg/x", "scripts/python/x", "scripts/python3/x", "data" + "/d" * 300])
+def test_a_wheel_that_is_in_the_way_fails_its_build_alone(tmp_path: Path, name: str) -> None:
+    """Whatever it puts where something of ours has to be."""
+    wheel = dists.make_wheel(tmp_path / "in", "evil", files={f"evil-1.0.data/{name}": ""})
+    with pytest.raises(BuildError, match="its build environment"):
+        builds.make_environment(tmp_path / "env", dataclasses.replace(PROFILE, paths={**PATHS, "data": "."}), [wheel])
+
+
 @pytest.mark.parametrize("path", ["", "/usr/lib", "../lib", "lib/../../x"])
 def test_a_profile_that_leads_out_is_refused(tmp_path: Path, path: str) -> None:
     with pytest.raises(BuildError, match="leads out of the environment"):

@@ -72,6 +72,12 @@ LIES: dict[str, tuple[dict[str, Any], str]] = {
     "an empty part": (with_file("demo//evil.py"), "not plain"),
     "a line break in a path": (with_file("demo\nevil.py"), "control characters"),
     "an escape in a path": (with_file("\x1b]0;owned\x07"), "control characters"),
+    "a control character of another set": (with_file("demo\x9bevil.py"), "control characters"),
+    "a path that no file system takes": (with_file("a" + "/a" * 30_000), "60001 characters is beyond any sense"),
+    "another spelling": (
+        {"files": {"d\u00e9mo.py": "", "de\u0301mo.py": ""}},
+        "are one elsewhere",
+    ),
     "another case": (with_file("DEMO.py"), "demo.py and DEMO.py are one elsewhere"),
     "another case of METADATA": (with_file(f"{INFO}/metadata"), "are one elsewhere"),
     "a file in a file": (with_file("demo.py/evil.py"), "demo.py/evil.py lies in a file"),
