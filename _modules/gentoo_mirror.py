@@ -68,8 +68,8 @@ def sync(**settings):
     """
     from pipmirror_lib import gentoo_sync, progress
 
-    with _errors():
-        done = gentoo_sync.sync(_mirror(settings), progress.lines(log.info))
+    with _errors(), progress.shown(sys.stderr, log.info) as tell:
+        done = gentoo_sync.sync(_mirror(settings), tell)
     if not done["result"]:
         __context__["retcode"] = 1
     return done

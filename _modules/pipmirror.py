@@ -684,10 +684,7 @@ def _progress():
     from pipmirror_lib import progress
 
     with contextlib.ExitStack() as stack:
-        if sys.stderr.isatty():
-            listeners = [stack.enter_context(progress.status_line(sys.stderr))]
-        else:
-            listeners = [progress.lines(log.info)]
+        listeners = [stack.enter_context(progress.shown(sys.stderr, log.info))]
         if _has_master():
             listeners.append(progress.Latest(BETWEEN_EVENTS, _send))
 

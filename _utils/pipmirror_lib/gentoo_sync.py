@@ -57,11 +57,14 @@ class _Run:
         self.store.write_layout()
         # A killed run may have left what it had fetched, or not have come to record it; or somebody has put it there.
         self._gather([self.store.work / FETCH / "out", self.store.target / "distfiles"])
-        discard(self.store.work / FETCH)
         plan = gentoo_plan.of(self.mirror, self.store, self.state)
-        if plan.snapshot or plan.question or any(gentoo_plan.incomplete(self.mirror, plan.missing, self.state)):
+        wanted = any(gentoo_plan.incomplete(self.mirror, plan.missing, self.state))
+        left = list(self.store.work.iterdir())
+        if plan.snapshot or plan.question or wanted or left:
             with closing(Engine.connect(self.mirror.container.engine_url)) as engine:
-                engine.remove_abandoned()
+                engine.remove_abandoned()  # which may still write there
+                for path in left:
+                    discard(path)
                 self._work(Portage.of(engine, self.mirror, self.store, say), plan)
         self._note()
         self._prune()

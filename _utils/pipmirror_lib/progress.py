@@ -125,6 +125,16 @@ def lines(log: Callable[[str], object], seconds: float = 5) -> Listener:
 
 
 @contextmanager
+def shown(terminal: TextIO, log: Callable[[str], object]) -> Iterator[Listener]:
+    """To whoever sits there, a line that is written over; to everybody else, lines in a log."""
+    if not terminal.isatty():
+        yield lines(log)
+        return
+    with status_line(terminal) as listener:
+        yield listener
+
+
+@contextmanager
 def status_line(terminal: TextIO) -> Iterator[Listener]:
     """One line of a terminal that is written over: what is done for each platform. Log lines get a line of their own.
 
