@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pipmirror_lib import moments
+from pipmirror_lib import moments, prune
 from pipmirror_lib.explain import count
 from pipmirror_lib.gentoo_settings import GentooMirror, PackageSet
 from pipmirror_lib.gentoo_store import State, Store, distfile, snapshot_parts
@@ -147,7 +147,6 @@ def _held(mirror: GentooMirror, state: State) -> str:
 
 
 def _expired(mirror: GentooMirror, state: State) -> Iterator[str]:
-    seconds = mirror.keep_days * 86400
-    for path, since in sorted(state["unneeded"].items()):
-        if path in state["files"] and (seconds == 0 or moments.older(since, seconds)):
+    for path, since in sorted(prune.by_this_clock(state["unneeded"], state["seen"]).items()):
+        if path in state["files"] and moments.age(since) >= mirror.keep_days * prune.DAY:
             yield path

@@ -45,6 +45,7 @@ _EMPTY: State = {
     "digests": {},  # what Manifests say of them
     "files": {},  # what lies there, by its path below the target
     "unneeded": {},  # since when
+    "seen": "",  # when that was last looked at
 }
 
 

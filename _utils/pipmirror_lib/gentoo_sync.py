@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipmirror_lib import gentoo_plan, gentoo_tree
+from pipmirror_lib import gentoo_plan, gentoo_tree, prune
 from pipmirror_lib.engine import Engine
 from pipmirror_lib.errors import MirrorError, PortageError
 from pipmirror_lib.explain import count
@@ -188,10 +188,10 @@ class _Run:
         """From when on nobody has needed what lies there; a held plan counts no days."""
         if gentoo_plan.of(self.mirror, self.store, self.state).held:
             return
-        needed, before = gentoo_plan.needed(self.state), self.state["unneeded"]
-        unneeded = {path: before.get(path, now()) for path in self.state["files"] if path not in needed}
+        before = prune.by_this_clock(self.state["unneeded"], self.state["seen"])
+        unneeded = prune.since(self.state["files"].keys() - gentoo_plan.needed(self.state), before)
         wanted = {name for names in self.state["sets"].values() for name in names}
-        self.state["unneeded"] = unneeded
+        self.state.update(unneeded=unneeded, seen=now())
         self.state["digests"] = {name: all for name, all in self.state["digests"].items() if name in wanted}
         self.store.save(self.state)
 

@@ -82,28 +82,6 @@ class TestAdmission:
         assert store.remove(state, PATH) == 0
         assert (store.target / PATH).read_bytes() == b"altered"
 
-    def test_killed_anywhere(self, store: Store, staged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A reader sees nothing or the whole; the next run records what is there, or takes it again."""
-        for number in range(30):
-            staged.write_bytes(DATA)
-            (store.target / PATH).unlink(missing_ok=True)
-            with monkeypatch.context() as patch:
-                kill_before(number, patch)
-                try:
-                    store.admit(store.load(), staged, PATH, DIGESTS)
-                except Killed:
-                    done = False
-                else:
-                    done = True
-            seen = list((store.target / "distfiles").rglob("*.xz"))
-            assert [path.read_bytes() for path in seen] in ([], [DATA])
-            state = store.load()
-            assert store.adopt(state, PATH, DIGESTS) == bool(seen)
-            assert seen or store.admit(state, staged, PATH, DIGESTS) == len(DATA)
-            if done:
-                return
-        pytest.fail("it takes more steps than that")
-
     def test_a_snapshot_that_is_not_whole(self, store: Store, tmp_path: Path) -> None:
         (tmp_path / SNAPSHOT).write_bytes(b"tree")
         (tmp_path / f"{SNAPSHOT}.gpgsig").write_bytes(b"x")
@@ -111,6 +89,29 @@ class TestAdmission:
         with pytest.raises(PortageError, match="is not what its md5sum says"):
             store.admit_snapshot(store.load(), tmp_path, SNAPSHOT)
         assert list((store.target / "snapshots").iterdir()) == []
+
+
+def test_killed_anywhere(store: Store, staged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader sees nothing or the whole; the next run records what is there, or takes it again."""
+    for number in range(30):
+        staged.write_bytes(DATA)
+        (store.target / PATH).unlink(missing_ok=True)
+        with monkeypatch.context() as patch:
+            kill_before(number, patch)
+            try:
+                store.admit(store.load(), staged, PATH, DIGESTS)
+            except Killed:
+                done = False
+            else:
+                done = True
+        seen = list((store.target / "distfiles").rglob("*.xz"))
+        assert [path.read_bytes() for path in seen] in ([], [DATA])
+        state = store.load()
+        assert store.adopt(state, PATH, DIGESTS) == bool(seen)
+        assert seen or store.admit(state, staged, PATH, DIGESTS) == len(DATA)
+        if done:
+            return
+    pytest.fail("it takes more steps than that")
 
 
 class TestRecords:
@@ -198,3 +199,11 @@ class TestPlan:
         held = gentoo_plan.of(mirror, store, {**state, "failed": {"one": "why"}})
         assert (held.expired, held.held) == ((), "nothing is removed before Portage has said what is needed: one: why")
         assert gentoo_plan.of(mirror, store, {**state, "sets": {}}).held.endswith("because nothing is needed")
+
+    def test_a_clock_that_jumps(self, store: Store, staged: Path, tmp_path: Path) -> None:
+        """Years that nobody has seen are no keep_days."""
+        mirror = declared(tmp_path, prune=True, keep_days=30)
+        state = asked(mirror, with_snapshot(store, tmp_path / "new"))
+        store.admit(state, staged, distfile("old"))
+        state.update(unneeded={distfile("old"): "2020-01-01T00:00:00Z"}, seen="2020-01-02T00:00:00Z")
+        assert gentoo_plan.of(mirror, store, state).expired == ()
