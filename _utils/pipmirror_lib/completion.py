@@ -21,7 +21,7 @@ from pipmirror_lib.parts import canonical
 from pipmirror_lib.progress import Step, fetching
 from pipmirror_lib.run import Run
 from pipmirror_lib.settings import Platform
-from pipmirror_lib.wheels import parse_name
+from pipmirror_lib.wheels import check_promised, parse_name
 from pipmirror_lib.withdrawal import withdraw
 from pipmirror_lib.workshop import Built, Workshop
 
@@ -169,14 +169,23 @@ class Completion:
                 yield wanted.name, found
 
     def _unfetched(self, files: Iterable[Candidate]) -> dict[str, str]:
-        """{file: why it did not come}, of those that did not."""
+        """{file: why it did not come}, of those that did not, or are not what was decided on."""
         faults = {}
         for candidate in files:
             try:
-                self.run.index.file(candidate).result()
+                fetched = self.run.index.file(candidate).result()
+                if not candidate.is_sdist:
+                    check_promised(fetched.path, candidate.filename, self._vouched(candidate))
             except PackageIndexError as error:
                 faults[candidate.filename] = str(error)
+            except WheelError as error:
+                faults[candidate.filename] = str(error)
+                self.directory.lock_path.unlink(missing_ok=True)  # nobody shall go on with that decision
         return faults
+
+    def _vouched(self, candidate: Candidate) -> str:
+        """The sha256 of the METADATA that the decision was made from, unless that was the wheel's own."""
+        return "" if candidate.url in self.run.index.lacking else candidate.metadata_sha256 or ""
 
     def _unbuilt(self, sdists: Iterable[Candidate], built: dict[str, Built]) -> dict[str, str]:
         """Add the wheels of sdists, by the sdists' names; {sdist: why it did not come, or did not build}."""
@@ -227,6 +236,4 @@ class Completion:
             "upload_time": candidate.upload_time,
         }
         staged = self.directory.stage(fetched.path, candidate.filename)
-        # Where what is offered beside a wheel was not to be had, the decision was made from the wheel itself.
-        vouched = "" if candidate.url in self.run.index.lacking else candidate.metadata_sha256 or ""
-        return Admission(staged, candidate.filename, record, vouched)
+        return Admission(staged, candidate.filename, record, self._vouched(candidate))

@@ -27,7 +27,7 @@ from pipmirror_lib.errors import MirrorError, WheelError, why
 from pipmirror_lib.moments import now
 from pipmirror_lib.profile import TargetProfile
 from pipmirror_lib.settings import Files, Mirror
-from pipmirror_lib.wheels import checked_metadata, parse_name, sha256_of
+from pipmirror_lib.wheels import check_promised, checked_metadata, parse_name, sha256_of
 
 PRIVATE = ".pipmirror"
 Record = records.Record
@@ -209,9 +209,8 @@ class PlatformDirectory:
         # A download was hashed while it came, and a run brings thousands of them.
         if admission.record["origin"] != "index" and sha256_of(admission.staged) != admission.record["sha256"]:
             raise WheelError(f"{admission.filename} is not the file that was checked and recorded; sync again")
+        check_promised(admission.staged, admission.filename, admission.metadata_sha256)
         metadata, record = _describe(admission.staged, admission.filename)
-        if admission.metadata_sha256 not in ("", record["metadata_sha256"]):
-            raise WheelError(f"{admission.filename} holds other METADATA than the index says; it cannot be trusted")
         advertised = _side(admission.staged)
         advertised.write_bytes(metadata)
         for path in (admission.staged, advertised):

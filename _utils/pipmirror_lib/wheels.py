@@ -223,6 +223,13 @@ def checked_metadata(wheel: Path | IO[bytes], filename: str) -> tuple[bytes, Met
     return found
 
 
+def check_promised(wheel: Path, filename: str, promised: str) -> None:
+    """WheelError where METADATA is not its project's, or not that of the promised sha256 ('': nothing was)."""
+    content, _ = checked_metadata(wheel, filename)
+    if promised and hashlib.sha256(content).hexdigest() != promised:
+        raise WheelError(f"{filename} holds other METADATA than the index says; it cannot be trusted")
+
+
 _checked: dict[tuple[object, ...], tuple[bytes, Metadata]] = {}
 
 

@@ -312,6 +312,25 @@ def test_metadata_that_promised_less_than_the_wheel_wants_is_found_out(
     assert not wheels(declared)
 
 
+@pytest.mark.parametrize("lie", ["metadata", "version"])
+def test_a_wheel_that_lies_fails_only_who_needs_it(
+    tmp_path: Path, declared: Mirror, server: LocalIndex, lie: str
+) -> None:
+    """As soon as it has come, and so before anything is admitted."""
+    if lie == "metadata":
+        server.change(DEMO, metadata=b"Metadata-Version: 2.1\nName: demo\nVersion: 1.0\n\n")
+    else:
+        text = f"Metadata-Version: 2.1\nName: demo\nVersion: {'1' * 5000}\n"
+        truth = server.files[DEMO].metadata
+        server.add(make_wheel(tmp_path / "lie", metadata=text, filename=DEMO), metadata=truth)
+    mirror = declare(tmp_path, server.url, sets={"other": ["other"]})
+    assert bad(mirror).startswith(DEMO)
+    assert wheels(mirror) == {"other-1.0-py3-none-any.whl"}
+    consistent(mirror)
+    server.add(make_wheel(tmp_path / "truth", requires=["dep"]))
+    good(mirror)
+
+
 def test_a_damaged_wheel_is_fetched_again(declared: Mirror, server: LocalIndex) -> None:
     """Of the same size, so that only its content tells; the link between platforms must not spread it."""
     good(declared)
