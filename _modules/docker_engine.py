@@ -1,5 +1,5 @@
 """
-Ask whether a Docker engine answers, and start one where no init system does it.
+Ask a Docker engine whether it answers and what it runs, and start and stop one where no init system does it.
 
 Meant for containers, chroots and test machines; where there is an init system, ``service.running`` is the
 right tool.
@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import importlib.metadata
+import json
+import os
 import re
 import shlex
+import signal
 import socket as _socket
 import subprocess
 import time
@@ -27,6 +31,7 @@ PIDFILE = "/var/run/docker.pid"
 EXEC_ROOT = "/var/run/docker"
 
 _PING_SECONDS = 5
+_ANSWER_SECONDS = 60
 _POLL_SECONDS = 0.1
 _LOG_LINES = 15
 
@@ -75,6 +80,57 @@ def ping(socket: str = SOCKET) -> bool:
         return False
     finally:
         connection.close()
+
+
+def containers(socket: str = SOCKET) -> list[str]:
+    """
+    Name the containers that run.
+
+    socket : /var/run/docker.sock
+        Path (string) of the engine's Unix socket.
+
+    Returns their names, sorted; none where no engine answers.
+
+    Raises ``CommandExecutionError`` if an engine answers, but not that question.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' docker_engine.containers
+    """
+    if not ping(socket):
+        return []
+    connection = _UnixConnection(socket, _ANSWER_SECONDS)
+    try:
+        connection.request("GET", "/containers/json")
+        response = connection.getresponse()
+        answer = json.loads(response.read())
+        if response.status != http.client.OK:
+            raise CommandExecutionError(f"The engine on {socket} does not tell its containers: {answer}")
+        return sorted(one["Names"][0].lstrip("/") for one in answer)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise CommandExecutionError(f"The engine on {socket} does not tell its containers: {error}") from error
+    finally:
+        connection.close()
+
+
+def sdk() -> str:
+    """
+    Tell which version of the Docker SDK the Python has that runs Salt.
+
+    Returns the version, or an empty string where there is none.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' docker_engine.sdk
+    """
+    try:
+        return importlib.metadata.version("docker")
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def start(
@@ -133,6 +189,48 @@ def start(
     problem = _wait(process, socket, timeout, Path(pidfile))
     if problem:
         raise CommandExecutionError(f"{command} {problem}; {log} ends:\n{_tail(Path(log), offset)}")
+    return True
+
+
+def stop(socket: str = SOCKET, timeout: float = 60, pidfile: str = PIDFILE) -> bool:
+    """
+    Stop a Docker engine that no init system looks after, and with it every container that it runs.
+
+    It is asked to end, never killed.
+
+    socket : /var/run/docker.sock
+        Path (string) of the Unix socket on which the engine answers.
+
+    timeout : 60
+        Seconds (number) to wait until it has ended.
+
+    pidfile : /var/run/docker.pid
+        File (string) with the engine's process id.
+
+    Returns ``True`` if an engine was stopped, ``False`` if none ran.
+
+    Raises ``CommandExecutionError`` if an engine answers whose process is not known, or that does not end.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' docker_engine.stop
+    """
+    if not _is_alive(Path(pidfile), "dockerd"):
+        if ping(socket):
+            raise CommandExecutionError(
+                f"An engine answers on {socket}, but {pidfile} does not name its process: stop it"
+            )
+        return False
+    pid = int(Path(pidfile).read_text())
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + timeout
+    # dockerd removes its file last.
+    while _is_alive(Path(pidfile), "dockerd"):
+        if time.monotonic() > deadline:
+            raise CommandExecutionError(f"The engine (process {pid}) did not end within {timeout} s")
+        time.sleep(_POLL_SECONDS)
     return True
 
 

@@ -1,10 +1,15 @@
 """
-Keep a Docker engine running where no init system does it.
+Keep a Docker engine running, or stopped, where no init system does it; and let nothing be done while containers run.
 
 .. code-block:: yaml
 
     docker:
-      docker_engine.running
+      docker_engine.running:
+        - watch:
+          - docker_config: /etc/docker/daemon.json
+
+    nothing runs:
+      docker_engine.idle
 """
 
 from __future__ import annotations
@@ -58,6 +63,89 @@ def running(
     except SaltException as error:
         return _result(name, False, str(error))
     return _result(name, True, f"{command} was started and answers on {socket}", changes)
+
+
+def mod_watch(
+    name: str,
+    socket: str = "/var/run/docker.sock",
+    timeout: float = 60,
+    command: str = "dockerd",
+    sfun: str = "running",
+    **_: Any,
+) -> dict[str, Any]:
+    """
+    Restart the engine, because what it was configured with has changed.
+
+    .. note::
+        This state exists to support special handling of the ``watch`` requisite. It should not be called directly.
+
+    Takes the arguments of ``running``.
+    """
+    if sfun != "running":
+        return _result(name, True, f"{sfun} has nothing to do when something else changes")
+    changes = {name: {"old": "running", "new": "restarted"}}
+    if __opts__["test"]:
+        return _result(name, None, f"{command} would be restarted", changes)
+    try:
+        __salt__["docker_engine.stop"](socket=socket, timeout=timeout)
+        __salt__["docker_engine.start"](command=command, socket=socket, timeout=timeout)
+    except SaltException as error:
+        return _result(name, False, str(error))
+    return _result(name, True, f"{command} was restarted", changes)
+
+
+def dead(name: str, socket: str = "/var/run/docker.sock", timeout: float = 60) -> dict[str, Any]:
+    """
+    Make sure that no Docker engine runs.
+
+    name
+        What to call it (string) in messages.
+
+    socket : /var/run/docker.sock
+        Path (string) of the engine's Unix socket.
+
+    timeout : 60
+        Seconds (number) to wait until it has ended.
+
+    Returns the usual state dictionary.
+    """
+    if not __salt__["docker_engine.ping"](socket):
+        return _result(name, True, f"No engine answers on {socket}")
+    changes = {name: {"old": "running", "new": "stopped"}}
+    if __opts__["test"]:
+        return _result(name, None, f"The engine on {socket} would be stopped", changes)
+    try:
+        __salt__["docker_engine.stop"](socket=socket, timeout=timeout)
+    except SaltException as error:
+        return _result(name, False, str(error))
+    return _result(name, True, "The engine was stopped", changes)
+
+
+def idle(name: str, socket: str = "/var/run/docker.sock", force: bool = False) -> dict[str, Any]:
+    """
+    Fail while an engine runs containers: what requires this state would stop them.
+
+    name
+        What to call it (string) in messages.
+
+    socket : /var/run/docker.sock
+        Path (string) of the engine's Unix socket.
+
+    force : False
+        ``True`` (boolean) lets it succeed all the same.
+
+    Returns the usual state dictionary, never with changes.
+    """
+    try:
+        running = __salt__["docker_engine.containers"](socket)
+    except SaltException as error:
+        return _result(name, force, str(error))
+    if not running:
+        return _result(name, True, "No container runs")
+    names = ", ".join(running[:5]) + (f" and {len(running) - 5} more" if len(running) > 5 else "")
+    if force:
+        return _result(name, True, f"Running, and about to be stopped: {names}")
+    return _result(name, False, f"Containers run ({names}): stop them, or set docker:force to have them stopped")
 
 
 def _result(name: str, result: bool | None, comment: str, changes: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -6,16 +6,10 @@ pipmirror-python:
     - name: every Python package is there
 {%- else %}
 {%- import_yaml tpldir ~ "/defaults.yaml" as defaults %}
+{%- from tpldir.rpartition("pipmirror")[0] ~ "docker/interpreter.jinja" import into_salt with context %}
 {%- set own = salt["pillar.get"]("pipmirror_python") or {} %}
 {%- set python = salt["slsutil.merge"](defaults.pipmirror.python, own if own is mapping else {}) %}
-pipmirror-python:
-  pip.installed:
-    {#- pip.installed does not understand environment markers. #}
-    - pkgs: {{ (python.packages + (["tomli==2.2.1"] if grains["pythonversion"][:2] < [3, 11] else [])) | tojson }}
-    - bin_env: {{ grains["pythonexecutable"] | tojson }}
-    {%- if python.find_links %}
-    - find_links: {{ python.find_links | tojson }}
-    - no_index: True
-    {%- endif %}
-    - reload_modules: True
+{#- pip.installed does not understand environment markers. #}
+{%- set packages = python.packages + (["tomli==2.2.1"] if grains["pythonversion"][:2] < [3, 11] else []) %}
+{{ into_salt("pipmirror-python", packages, python.find_links) }}
 {%- endif %}

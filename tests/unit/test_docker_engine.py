@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 from salt.exceptions import CommandExecutionError
@@ -26,7 +28,7 @@ REPOSITORY = Path(docker_engine.__file__).parents[1]
 
 # Called `dockerd SOCKET PIDFILE MODE`. Like the real one it refuses to start over a pid file.
 DOCKERD = f"""#!{sys.executable}
-import os, socket, sys, time
+import os, signal, socket, sys, time
 path, pidfile, mode = sys.argv[1:]
 print("first line", *range(40), sep="\\n")
 if os.path.exists(pidfile):
@@ -41,6 +43,10 @@ if mode == "silent":
     time.sleep(60)
 if mode == "slow":
     time.sleep(0.6)
+if mode == "stubborn":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+else:
+    signal.signal(signal.SIGTERM, lambda *_: (os.unlink(pidfile), os.unlink(path), os._exit(0)))
 server = socket.socket(socket.AF_UNIX)
 server.bind(path)
 server.listen()
@@ -217,6 +223,60 @@ class TestStart:
             engine.start()
 
 
+class TestStop:
+    def stop(self, engine: Engine, timeout: float = 10) -> bool:
+        return docker_engine.stop(engine.socket, timeout, str(engine.pidfile))
+
+    def test_ends_what_runs(self, engine: Engine) -> None:
+        engine.start()
+        assert self.stop(engine) is True
+        assert not docker_engine.ping(engine.socket)
+        assert self.stop(engine) is False
+
+    def test_does_not_kill_what_takes_too_long(self, engine: Engine) -> None:
+        engine.start("stubborn")
+        with pytest.raises(CommandExecutionError, match=r"did not end within 0\.3 s"):
+            self.stop(engine, 0.3)
+        assert docker_engine.ping(engine.socket)
+        os.kill(engine.pid, signal.SIGKILL)
+
+    def test_an_engine_of_which_no_process_is_known(self, engine: Engine) -> None:
+        engine.start()
+        with pytest.raises(CommandExecutionError, match="does not name its process"):
+            docker_engine.stop(engine.socket, 10, str(engine.directory / "none"))
+        assert docker_engine.ping(engine.socket)
+
+
+def _reply(body: bytes, status: bytes = b"200 OK") -> bytes:
+    return b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body)
+
+
+class TestContainers:
+    @pytest.fixture(autouse=True)
+    def answers(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(docker_engine, "ping", lambda socket: True)
+
+    def test_their_names(self, answering: Callable[[bytes | None], str]) -> None:
+        body = b'[{"Names": ["/web"]}, {"Names": ["/db", "/web/db"]}]'
+        assert docker_engine.containers(answering(_reply(body))) == ["db", "web"]
+
+    @pytest.mark.parametrize(
+        "reply",
+        [_reply(b'{"message": "no"}', b"500 Oops"), _reply(b"no JSON"), b"SSH-2.0-OpenSSH_9.2\r\n", b""],
+    )
+    def test_an_engine_that_does_not_tell(self, answering: Callable[[bytes | None], str], reply: bytes) -> None:
+        with pytest.raises(CommandExecutionError, match="does not tell its containers"):
+            docker_engine.containers(answering(reply))
+
+
+def test_no_engine_runs_no_container(short_path: Path) -> None:
+    assert docker_engine.containers(str(short_path / "none")) == []
+
+
+def test_sdk() -> None:
+    assert docker_engine.sdk() == importlib.metadata.version("docker")
+
+
 class TestPidFiles:
     """dockerd takes any live process of the number in such a file for its predecessor, and does not start."""
 
@@ -264,7 +324,16 @@ class TestState:
             paths = {"log": engine.log, "pidfile": engine.pidfile, "exec_root": engine.directory}
             return docker_engine.start(**arguments, **{name: str(path) for name, path in paths.items()})
 
-        functions = {"docker_engine.ping": docker_engine.ping, "docker_engine.start": start}
+        def stop(**arguments: Any) -> bool:
+            return docker_engine.stop(**arguments, pidfile=str(engine.pidfile))
+
+        functions = {
+            "ping": docker_engine.ping,
+            "start": start,
+            "stop": stop,
+            "containers": lambda socket: self.running,
+        }
+        functions = {f"docker_engine.{name}": function for name, function in functions.items()}
         monkeypatch.setattr(state, "__salt__", functions, raising=False)
         monkeypatch.setattr(state, "__opts__", {"test": False}, raising=False)
 
@@ -285,6 +354,59 @@ class TestState:
         assert result["result"] is False
         assert result["changes"] == {}
         assert "no such storage driver" in result["comment"]
+
+    running: ClassVar[list[str]] = []
+
+    def test_restarts_when_watched(self, engine: Engine) -> None:
+        engine.start()
+        before = engine.pid
+        result = state.mod_watch("docker", engine.socket, 10, engine.command(), sfun="running")
+        assert (result["result"], result["changes"]) == (True, {"docker": {"old": "running", "new": "restarted"}})
+        assert engine.pid != before
+        assert docker_engine.ping(engine.socket)
+
+    def test_restart_that_fails(self, engine: Engine) -> None:
+        engine.start()
+        result = state.mod_watch("docker", engine.socket, 10, engine.command("fail"))
+        assert (result["result"], result["changes"]) == (False, {})
+        assert "no such storage driver" in result["comment"]
+
+    @pytest.mark.usefixtures("testing")
+    def test_announces_a_restart(self, engine: Engine) -> None:
+        engine.start()
+        before = engine.pid
+        assert state.mod_watch("docker", engine.socket, 10, engine.command())["result"] is None
+        assert engine.pid == before
+
+    def test_stops_once(self, engine: Engine) -> None:
+        engine.start()
+        first = state.dead("docker", engine.socket, 10)
+        assert (first["result"], first["changes"]) == (True, {"docker": {"old": "running", "new": "stopped"}})
+        second = state.dead("docker", engine.socket, 10)
+        assert (second["result"], second["changes"]) == (True, {})
+
+    @pytest.mark.usefixtures("testing")
+    def test_announces_an_end(self, engine: Engine) -> None:
+        engine.start()
+        assert state.dead("docker", engine.socket)["result"] is None
+        assert docker_engine.ping(engine.socket)
+
+    @pytest.mark.parametrize(
+        ("running", "force", "result", "words"),
+        [
+            ([], False, True, "No container runs"),
+            (["web"], False, False, "Containers run (web): stop them, or set docker:force"),
+            (["web"], True, True, "Running, and about to be stopped: web"),
+            ([f"c{number}" for number in range(7)], False, False, "(c0, c1, c2, c3, c4 and 2 more)"),
+        ],
+    )
+    def test_idle(
+        self, monkeypatch: pytest.MonkeyPatch, running: list[str], force: bool, result: bool, words: str
+    ) -> None:
+        monkeypatch.setattr(type(self), "running", running)
+        answer = state.idle("nothing runs", force=force)
+        assert (answer["result"], answer["changes"]) == (result, {})
+        assert words in answer["comment"]
 
     @pytest.mark.usefixtures("testing")
     def test_announces_without_starting(self, engine: Engine) -> None:

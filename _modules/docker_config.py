@@ -1,0 +1,221 @@
+"""
+Some keys of the engine's ``daemon.json``, beside whatever else an administrator keeps there.
+
+What was there before stays known, in a record beside the file, so that a key that is declared no more gets its former
+value back. A new file is tried by the engine itself before it takes the place of the old one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import salt.utils.files
+import salt.utils.path
+from salt.exceptions import CommandExecutionError
+
+__virtualname__ = "docker_config"
+
+FILE = "/etc/docker/daemon.json"
+
+# Engines before 23.0 have no --validate. Run by nobody in particular they read their file, all of it, and then refuse
+# to start, before they touch anything.
+_NOBODY = 65534
+_REFUSAL = "needs to be started with root"
+_SECONDS = 60
+_LINES = 5
+
+Values = dict[str, Any]
+
+
+def __virtual__() -> str | tuple[bool, str]:
+    if not hasattr(os, "setuid"):
+        return False, "docker_config needs a Unix system"
+    return __virtualname__
+
+
+def manage(
+    settings: Values | None = None, path: str = FILE, command: str = "dockerd", test: bool = False
+) -> dict[str, str]:
+    """
+    Give keys of the engine's configuration these values, and former ones back their own.
+
+    settings
+        Key and value (mapping) of everything that is declared; ``None`` as a value removes the key. Without it, all
+        that was ever declared is taken back.
+
+    path : /etc/docker/daemon.json
+        The file (string).
+
+    command : dockerd
+        The engine's program (string), which is asked whether the file is good.
+
+    test : False
+        ``True`` (boolean) only tells what would be changed.
+
+    Returns ``{KEY: "set" | "changed" | "removed"}``, without values: they may hold passwords.
+
+    Raises ``CommandExecutionError`` if the file is none that an engine could read, or if the engine refuses the new
+    one; the old one then stays.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' docker_config.manage '{"log-driver": "local"}' test=True
+    """
+    file, notes = Path(path), Path(f"{path}.salt")
+    present, record = _read(file), _read(notes) or {}
+    wanted, keys = merge(present or {}, record.get("keys", {}), settings or {})
+    made = record.get("made", False) if record else present is None
+    changes = _differences(present or {}, wanted)
+    if test:
+        return changes
+    # What was there before needs no judge where no engine is left.
+    if changes and (settings or salt.utils.path.which(command)):
+        validate(wanted, command)
+    # The record first: of a value that did not get into the file after all, it says no more than that it is not ours.
+    new_record = {"keys": keys, "made": made}
+    if keys and new_record != record:
+        _write(notes, new_record, 0o600)
+    if changes and not wanted and not keys and made:
+        file.unlink()
+    elif changes:
+        _write(file, wanted, file.stat().st_mode & 0o777 if present is not None else 0o644)
+    if not keys:
+        notes.unlink(missing_ok=True)
+    return changes
+
+
+def merge(present: Values, keys: Values, settings: Values) -> tuple[Values, Values]:
+    """
+    Compute what the configuration becomes, and what has to be known to take that back.
+
+    present
+        What the file holds (mapping).
+
+    keys
+        What an earlier call returned beside the configuration (mapping); empty at first.
+
+    settings
+        What is declared (mapping).
+
+    Returns both. What somebody else has changed since is theirs, and stays.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' docker_config.merge '{"a": 1}' '{}' '{"b": 2}'
+    """
+    base = dict(present)
+    for key, told in keys.items():
+        ours = base.get(key, ...) == told.get("set", ...)
+        if ours and "before" in told:
+            base[key] = told["before"]
+        elif ours:
+            base.pop(key, None)
+    wanted, taken = {**base, **settings}, {}
+    for key, value in settings.items():
+        taken[key] = {"before": base[key]} if key in base else {}
+        if value is None:
+            del wanted[key]
+        else:
+            taken[key]["set"] = value
+    return wanted, taken
+
+
+def validate(settings: Values, command: str = "dockerd") -> None:
+    """
+    Have the engine's program judge a configuration; no engine is started.
+
+    settings
+        Everything (mapping) that the file would hold.
+
+    command : dockerd
+        The engine's program (string).
+
+    Raises ``CommandExecutionError``, with what the program says, if it refuses.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' docker_config.validate '{"log-driver": "local"}'
+    """
+    program = salt.utils.path.which(command)
+    if not program:
+        raise CommandExecutionError(f"{command} is not installed, so nothing can judge its configuration")
+    with tempfile.TemporaryDirectory(prefix="docker-config-") as directory:
+        file = Path(directory, "daemon.json")
+        _write(file, settings, 0o600)
+        code, said = _run([program, "--validate", "--config-file", str(file)])
+        if code and "unknown flag: --validate" in said:
+            os.chown(directory, _NOBODY, -1)
+            os.chown(file, _NOBODY, -1)
+            code, said = _run([program, "--config-file", str(file)], user=_NOBODY, group=_NOBODY, extra_groups=[])
+            code = 0 if _REFUSAL in said else code
+        if code:
+            last = "\n".join(said.replace(str(file), "daemon.json").splitlines()[-_LINES:])
+            raise CommandExecutionError(f"docker:daemon: {command} refuses this configuration; correct it:\n{last}")
+
+
+def _run(command: list[str], **options: Any) -> tuple[int, str]:
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            cwd="/",
+            timeout=_SECONDS,
+            check=False,
+            **options,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise CommandExecutionError(f"{command[0]} could not be asked about its configuration: {error}") from error
+    return done.returncode, done.stdout
+
+
+def _read(file: Path) -> Values | None:
+    """What it holds; None where there is none."""
+    try:
+        text = file.read_text()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandExecutionError(f"{file} cannot be read: {error}") from error
+    try:
+        values = json.loads(text) if text.strip() else {}
+    except ValueError as error:
+        raise CommandExecutionError(f"{file} is no JSON: {error}; correct or remove it") from error
+    if not isinstance(values, dict):
+        raise CommandExecutionError(f"{file} must hold a mapping; correct or remove it")
+    return values
+
+
+def _write(file: Path, values: Values, mode: int) -> None:
+    """All of it or nothing."""
+    file.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    text = json.dumps(values, indent=2) + "\n"
+    with salt.utils.files.fopen(f"{file}.new", "w", encoding="utf-8", opener=_private) as stream:
+        stream.write(text)
+        os.fchmod(stream.fileno(), mode)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(f"{file}.new", file)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _differences(old: Values, new: Values) -> dict[str, str]:
+    told = {key: "changed" if key in old else "set" for key in new if key not in old or old[key] != new[key]}
+    return {**told, **{key: "removed" for key in old if key not in new}}
