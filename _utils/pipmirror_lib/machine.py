@@ -81,6 +81,8 @@ class ThisMachine:
         binds: list[Bind] = []
         if task.wheels and self._show(task.wheels, place):
             binds.append((task.wheels, place.root / "wheels", "bind,ro"))
+        if isinstance(place, _Shelter):
+            place.limit = task.limits.disk
         written = [place.out, place.scratch]
         if self.isolation.can_bind:
             written.append(place.root / "open")
@@ -139,6 +141,7 @@ class _Shelter(_Place):
 
     def __init__(self, home: Path, machine: ThisMachine, *, keep_out: bool) -> None:
         self._home, self._machine, self._keep = home, machine, keep_out
+        self.limit = 0
         with machine._lock:
             machine.shelter.mkdir(mode=0o711, exist_ok=True)
             _check_own(machine.shelter)
@@ -156,7 +159,7 @@ class _Shelter(_Place):
     def __exit__(self, *exception: object) -> None:
         try:
             if self._keep:
-                bring(self.out, self._home / "out")
+                bring(self.out, self._home / "out", self.limit)
                 self.out = self._home / "out"
         finally:
             super().__exit__(*exception)
@@ -192,24 +195,25 @@ def covering(root: Path, cover: Path, python: str) -> list[Bind]:
     return binds
 
 
-def bring(source: Path, target: Path) -> None:
-    """Copy the regular files; of what is none only the name comes along, as that of a directory, to be refused."""
+def bring(source: Path, target: Path, limit: int) -> None:
+    """Copy the regular files; of what is none only the name comes along, as that of a directory, to be refused.
+
+    BuilderError beyond so many bytes: holes take no room where they were made, and would here.
+    """
     discard(target)
     target.mkdir(mode=0o700, parents=True)
+    left = limit
     for entry in os.scandir(source):
-        if not _copied(entry.path, target / entry.name):
+        try:
+            reader = open_untrusted(entry.path)
+        except OSError:
             (target / entry.name).mkdir()
-
-
-def _copied(source: str, target: Path) -> bool:
-    """Whether it is a regular file, and so was copied."""
-    try:
-        reader = open_untrusted(source)
-    except OSError:
-        return False
-    with reader, open(target, "wb") as writer:
-        shutil.copyfileobj(reader, writer)
-    return True
+            continue
+        with reader, open(target / entry.name, "wb") as writer:
+            left -= os.fstat(reader.fileno()).st_size
+            if left < 0:
+                raise BuilderError(f"it has left files of more than {limit >> 20} MiB (container:disk)")
+            shutil.copyfileobj(reader, writer)
 
 
 def shelter_of(private: Path) -> Path:

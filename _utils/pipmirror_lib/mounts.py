@@ -13,7 +13,9 @@ def below(root: Path) -> list[Path]:
     table = Path("/proc/self/mountinfo")
     if not table.exists():
         return []
-    fields = (line.split(" ")[4] for line in table.read_text("utf-8", "surrogateescape").splitlines())
+    # Not `splitlines`: a mount point, which may be anybody's, holds what other than the kernel's own ends a line.
+    lines = table.read_bytes().decode("utf-8", "surrogateescape").split("\n")
+    fields = (line.split(" ")[4] for line in lines if line)
     points = (re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text) for text in fields)
     # Downloads are removed by the hundred, beside the mounts of as many containers.
     real = f"{root.resolve()}/".replace("//", "/")

@@ -113,3 +113,19 @@ def test_what_is_busy_is_told_and_left(tmp_path: Path) -> None:
     finally:
         subprocess.run(["umount", place], check=True)
     discard(work)
+
+
+@privileged
+@pytest.mark.parametrize("name", ["a\u2028b", "a\x0bb", "a\x85b", "a\rb", "a\nb", "a\udcffb"], ids=ascii)
+def test_anybody_may_call_a_mount_point_anything(tmp_path: Path, name: str) -> None:
+    """One of another user's, and of whatever program: it keeps nobody from removing something else."""
+    work, place = tmp_path / "work", tmp_path / name
+    work.mkdir()
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", place], check=True)
+    try:
+        assert mounts.below(tmp_path) == [place]
+        discard(work)
+        assert not work.exists()
+    finally:
+        subprocess.run(["umount", place], check=True)

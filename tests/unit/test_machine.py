@@ -24,6 +24,7 @@ from pipmirror_lib.errors import BuilderError, BuildError, VerifyError
 from pipmirror_lib.isolation import Isolation
 from pipmirror_lib.machine import ThisMachine
 from pipmirror_lib.settings import Container, Platform
+from pipmirror_lib.trees import walk
 
 from tests.support import dists
 from tests.support.bench import Bench
@@ -377,6 +378,20 @@ def test_what_comes_out_is_not_trusted(bench: Bench, tmp_path: Path) -> None:
     code = f"import os; os.unlink({path}); os.symlink('/etc/hostname', {path})"
     with pytest.raises(BuildError, match="asks for invalid requirements"):
         bench.build(dists.make_sdist(tmp_path, intree_backend=True, on_build=code))
+
+
+@pytest.mark.skipif(not ROOT, reason="only what another user has written is copied")
+def test_holes_are_not_filled_by_us(bench: Bench, tmp_path: Path) -> None:
+    """Each file is within the limit, and takes no room; copied, they would fill the disk."""
+    holes = "open(os.environ['PIPMIRROR_ROOT'] + '/out/%d' % number, 'wb').truncate(250 << 20)"
+    code = f"import os\nfor number in range(4):\n    {holes}\n"
+    with pytest.raises(BuilderError, match=r"left files of more than 256 MiB \(container:disk\)"):
+        bench.build(dists.make_sdist(tmp_path, intree_backend=True, on_build=code))
+    assert disk_of(tmp_path) < 300 << 20
+
+
+def disk_of(directory: Path) -> int:
+    return sum(entry.about.st_blocks * 512 for entry in walk(directory, 50))
 
 
 def test_an_interrupted_run_ends_what_is_under_way(bench: Bench, tmp_path: Path) -> None:
