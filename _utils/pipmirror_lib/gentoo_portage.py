@@ -37,6 +37,9 @@ _LONGEST = 256 << 20
 # Portage asks a mirror for its layout before it names one of its files, which would cost a process each time.
 _NEVER = "/bin/false ${DISTDIR} ${FILE} ${URI}"
 
+# How Portage begins the lines that say what is wrong.
+_TELLING = re.compile(r"!!! |emerge: |emerge-webrsync: error|Error: ")
+
 
 @dataclass(frozen=True)
 class Portage:
@@ -169,13 +172,19 @@ class Portage:
         if not (result.exit_code or result.timed_out or result.excess):
             return ""
         why = result.exceeded(self.mirror.container) or self._no_room()
-        ended = f"it {why}" if why else f"exit code {result.exit_code}: {logs.reason(result.log)}"
+        ended = f"it {why}" if why else f"exit code {result.exit_code}: {reason(result.log)}"
         return f"{ended}; its log is {spec.log_path}"
 
     def _no_room(self) -> str:
         """Why nothing more could be written, however the program has put it."""
         try:
             disk.check_free([self.store.work])
-        except disk.TooMuch as reason:
-            return str(reason)
+        except disk.TooMuch as full:
+            return str(full)
         return ""
+
+
+def reason(log: str) -> str:
+    """The last line in which Portage says what is wrong: errors and all else come through two pipes, in any order."""
+    telling = [line for line in log.splitlines() if _TELLING.match(line)]
+    return logs.short(telling[-1]) if telling else logs.reason(log)

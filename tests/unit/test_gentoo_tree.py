@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pipmirror_lib import gentoo_tree
 from pipmirror_lib.errors import PortageError
+from pipmirror_lib.gentoo_portage import reason
 from pipmirror_lib.gentoo_tree import Digest, digests, is_name, listed, measured, newest_snapshot, place, snapshot_date
 
 from tests.support.gentoo import content, entry, installed
@@ -91,3 +92,18 @@ def test_newest_snapshot() -> None:
     assert newest_snapshot(names - {f"{new}.gpgsig"}) == old
     assert newest_snapshot({old}) == ""
     assert (snapshot_date(new), snapshot_date("../gentoo-20260101.tar.xz")) == ("20260102", "")
+
+
+def test_reason() -> None:
+    """Errors and the rest come through two pipes, so their order is not that in which they were written."""
+    lines = [
+        "!!! first",
+        "!!! Couldn't download 'x'. Aborting.",
+        ">>> Downloading 'http://mirror.example/y'",
+        "an Error: y",
+    ]
+    assert reason("\n".join(lines)) == "!!! Couldn't download 'x'. Aborting."
+    assert (
+        reason('emerge: there are no ebuilds to satisfy "x".\n\nlast') == 'emerge: there are no ebuilds to satisfy "x".'
+    )
+    assert reason("something\nlast\n") == "last"
