@@ -288,7 +288,7 @@ class PlatformDirectory:
         if self.journal_path.exists():
             return
         discard(self.staging)
-        self.staging.mkdir(mode=0o700)
+        self.staging.mkdir(mode=0o700, exist_ok=True)  # whoever waits for the lock makes the directories meanwhile
         # Logs of the last run stay; what its containers left beside them goes.
         for path in self.work.iterdir() if self.work.is_dir() else ():
             if path.is_dir():

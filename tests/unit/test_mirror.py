@@ -21,7 +21,7 @@ import pytest
 from pipmirror_lib import mirror
 from pipmirror_lib.durable import write_atomically
 from pipmirror_lib.errors import MirrorError, WheelError
-from pipmirror_lib.mirror import Admission, PlatformDirectory
+from pipmirror_lib.mirror import Admission, PlatformDirectory, discard
 from pipmirror_lib.settings import Files
 from pipmirror_lib.shared import known_downloads, using_downloads
 from pipmirror_lib.wheels import read_metadata, sha256_of
@@ -408,6 +408,21 @@ def test_what_a_killed_run_left_in_staging_goes(directory: PlatformDirectory) ->
     (directory.staging / "half.whl").write_text("")
     directory.recover(directory.manifest())
     assert list(directory.staging.iterdir()) == []
+
+
+def test_whoever_waits_for_the_lock_is_in_nobodys_way(
+    directory: PlatformDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It makes the directories before it waits, also just when the holder has emptied them."""
+
+    def meanwhile(path: Path) -> None:
+        discard(path)
+        directory.create()
+
+    monkeypatch.setattr(mirror, "discard", meanwhile)
+    (directory.work / "build-x").mkdir()
+    directory.recover(directory.manifest())
+    assert list(directory.staging.iterdir()) == list(directory.work.iterdir()) == []
 
 
 # -- writing -------------------------------------------------------------------------------------------------
