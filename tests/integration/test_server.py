@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import shutil
 import subprocess
@@ -13,6 +15,7 @@ from typing import Any
 
 import pytest
 import requests
+from pipmirror_lib import latecomers
 from pipmirror_lib.engine import Engine
 
 from tests.integration.conftest import Ensure
@@ -45,6 +48,12 @@ class Served:
     @property
     def url(self) -> str:
         return f"http://{self.server.address()}"
+
+    def raw(self, path: str) -> int:
+        """The status for a path that nobody has made plainer on the way."""
+        with contextlib.closing(http.client.HTTPConnection(self.server.address(), timeout=10)) as connection:
+            connection.request("GET", path)
+            return connection.getresponse().status
 
     def get(self, path: str, **headers: str) -> requests.Response:
         return requests.get(f"{self.url}/{path}", headers=headers, timeout=10, allow_redirects=False)
@@ -94,9 +103,14 @@ def plain(served: Served) -> Served:
 
 
 def test_from_nothing_to_a_server(served: Served) -> None:
+    told = served.server.call(served.minion, "state.apply", "pipmirror.server", "test=True")
+    assert {name: one["result"] for name, one in told.states.items() if one["result"] is False} == {}
+    assert served.server.run("which", "nginx").returncode, "a test has changed something"
     changed = serve(served)
     assert {"pipmirror-server-package", "pipmirror-server-site", "pipmirror-server"} <= set(changed)
     assert serve(served) == {}, "the second run changes something"
+    again = served.server.call(served.minion, "state.apply", "pipmirror.server", "test=True")
+    assert {one["result"] for one in again.states.values()} == {True}
     page = served.get(f"{PLATFORM}/simple/alpha/", Accept=PIP_ACCEPT)
     assert page.headers["Content-Type"] == JSON_TYPE
     assert page.headers["Vary"] == "Accept-Encoding, Accept"
@@ -129,9 +143,66 @@ def test_what_is_asked_for_is_served(plain: Served, accept: str, kind: str) -> N
 
 def test_nothing_hidden_is_served(plain: Served) -> None:
     assert (plain.site.target / ".pipmirror" / PLATFORM / "manifest.json").is_file()
-    for path in (".pipmirror/", f".pipmirror/{PLATFORM}/manifest.json", f"{PLATFORM}/../.pipmirror/", ".%70ipmirror/"):
-        assert plain.get(path).status_code == 404
+    hidden = (".pipmirror", "%2epipmirror", "%2Epipmirror", ".%70ipmirror", "/.pipmirror", ".PIPMIRROR")
+    others = (f"{PLATFORM}/../.pipmirror", f"{PLATFORM}/%2e%2e/.pipmirror", f"{PLATFORM}/..%2f.pipmirror")
+    for folder in (*hidden, *others, f"{PLATFORM}/simple/../../.pipmirror"):
+        for path in (f"/{folder}", f"/{folder}/", f"/{folder}/{PLATFORM}/manifest.json"):
+            assert plain.raw(path) in (400, 404), path
+    assert plain.raw(f"/../../{plain.site.target}/.pipmirror/") == 400
     assert ".pipmirror" not in plain.get("").text
+
+
+def test_no_link_leads_to_what_is_hidden(plain: Served) -> None:
+    link = plain.site.target / "link"
+    link.symlink_to(".pipmirror")
+    try:
+        assert plain.raw(f"/link/{PLATFORM}/manifest.json") in (403, 404)
+    finally:
+        link.unlink()
+
+
+def test_what_has_left_is_there_for_who_has_read_a_page_before(plain: Served) -> None:
+    public = plain.site.public()
+    hidden = public / latecomers.HIDDEN
+    hidden.mkdir()
+    try:
+        (hidden / "left-1.0-py3-none-any.whl").write_bytes(b"wheel")
+        (hidden / "left-1.0-py3-none-any.whl.metadata").write_bytes(b"metadata")
+        (hidden / "alpha-1.0-py3-none-any.whl").write_bytes(b"of before")
+        found = plain.get(f"{PLATFORM}/left-1.0-py3-none-any.whl")
+        assert (found.status_code, found.content) == (200, b"wheel")
+        assert plain.get(f"{PLATFORM}/left-1.0-py3-none-any.whl.metadata").content == b"metadata"
+        assert plain.get(f"{PLATFORM}/alpha-1.0-py3-none-any.whl").content != b"of before"
+        for path in (".gone/", ".gone/left-1.0-py3-none-any.whl", "never-1.0-py3-none-any.whl"):
+            assert plain.get(f"{PLATFORM}/{path}").status_code == 404
+        assert "gone" not in plain.get(f"{PLATFORM}/").text
+    finally:
+        shutil.rmtree(hidden)
+
+
+def test_html_where_there_is_no_json(plain: Served) -> None:
+    page = plain.site.public() / "simple" / "alpha" / "index.json"
+    content = page.read_bytes()
+    page.unlink()
+    try:
+        found = plain.get(f"{PLATFORM}/simple/alpha/", Accept=PIP_ACCEPT)
+        assert (found.status_code, found.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+        assert found.headers["Vary"].endswith("Accept")
+    finally:
+        page.write_bytes(content)
+    assert plain.get(f"{PLATFORM}/simple/nothing/").status_code == 404
+
+
+def test_headers(plain: Served) -> None:
+    for path in ("", f"{PLATFORM}/", f"{PLATFORM}/simple/alpha/", f"{PLATFORM}/alpha-1.0-py3-none-any.whl"):
+        headers = plain.get(path).headers
+        assert headers["Cache-Control"] == "no-cache", path
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Server"] == "nginx"
+        assert ("default-src 'none'" in headers.get("Content-Security-Policy", "")) == (not path.endswith(".whl"))
+
+
+def test_a_slash_that_is_missing(plain: Served) -> None:
     redirected = plain.get(f"{PLATFORM}/simple")
     assert (redirected.status_code, redirected.headers["Location"]) == (301, f"/{PLATFORM}/simple/")
 
