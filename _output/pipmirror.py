@@ -18,6 +18,8 @@ import salt.utils.color
 SHOWN = 10
 LONG = 200
 MORE = "(--out=json has all)"
+# Stands for the base image of a platform that has none.
+HERE = "this machine"
 # What could steer a terminal or forge a line; file names and reasons may be strangers' words.
 _CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 
@@ -228,7 +230,6 @@ def instead(versions):
 def status(page, answer):
     for name, one in answer.items():
         verdict(page, name, one, "satisfied")
-        base = f"; base image: {one['image_source']}" if one["image_source"] else ""
         orphans = "none" if one["satisfied"] else "nobody can say while something is missing"
         if one["orphans"]:
             orphans = f"{one['orphans']}, {size(one['orphan_bytes'])}; {until(one['orphans_until'])}"
@@ -240,7 +241,7 @@ def status(page, answer):
                 "last complete sync": when(one["last_sync"]),
                 **({"last failure": f"{when(one['last_failure'])}: {one['failure']}"} if one["failure"] else {}),
                 "last look": when(one["last_look"]),
-                "image": when(one["image_made"]) + base,
+                **_place(one),
                 "verified": "; ".join(proofs(one["verified"])) or "no",
             }
         )
@@ -250,6 +251,14 @@ def status(page, answer):
             page.say(f"pruning is held: {one['held']}", color="YELLOW")
         _upstream(page, one["yanked"], one["withdrawn"])
         _here(page, one.get("yanked_here", {}))
+
+
+def _place(one):
+    """Where a platform's Python runs, and since when that is known."""
+    made, source = when(one["image_made"]), one["image_source"]
+    if source == HERE:
+        return {"profiled": f"{made}; {HERE}'s own Python, without containers"}
+    return {"image": made + (f"; base image: {source}" if source else "")}
 
 
 def until(stamp):
@@ -398,7 +407,9 @@ def heaps(leftovers):
 def preparation(one):
     """What was found or made besides wheels."""
     told = {}
-    if "image" in one:
+    if "image" in one and one["image"]["source"] == HERE:
+        told["place"] = f"{HERE}, without containers"
+    elif "image" in one:
         kept = "kept" if one["image"]["reused"] else "made anew"
         told["image"] = f"{kept}; base image: {one['image']['source']}"
     if "profile" in one:
@@ -421,7 +432,7 @@ def platforms(page, answer):
     for name, one in answer.items():
         page.title(name, f"{one['target']}; highstate: {one['highstate']}", "CYAN")
         for platform, declared in one["platforms"].items():
-            page.say(f"{platform}: {declared['image'] or 'this machine'}, in {declared['directory']}")
+            page.say(f"{platform}: {declared['image'] or HERE}, in {declared['directory']}")
             for label, requirements in declared["sets"].items():
                 page.say(f"set {label}: {some(requirements, SHOWN) or 'empty'}", 4)
 

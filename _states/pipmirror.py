@@ -42,13 +42,15 @@ def synced(name, mirror=None, **settings):
         add wheels and let none be pruned; where the pillar has no requirement of the mirror at all, they are the
         whole declaration of the platform, and ``prune: true`` has to stand here as well.
 
-    Returns Salt's usual dictionary; ``changes`` hold ``{PROJECT: {old, new}}`` (versions), beyond 50 a count.
+    Returns Salt's usual dictionary, with the mirror's name before that of the platform unless it is ``default``;
+    ``changes`` hold ``{PROJECT: {old, new}}`` (versions), beyond 50 a count.
     """
-    ret = {"name": name, "changes": {}, "result": True, "comment": ""}
+    shown = name if mirror in (None, "default") else f"{mirror}:{name}"
+    ret = {"name": shown, "changes": {}, "result": True, "comment": ""}
     try:
         plan = _only(__salt__["pipmirror.plan"](mirror=mirror, platform=name, **settings))
         if plan["nothing_to_do"]:
-            ret["comment"] = "\n".join([f"Every set is satisfied, by {len(plan['closure'])} wheels", *plan["warnings"]])
+            ret["comment"] = "\n".join([f"Every set is satisfied, by {_wheels(plan['closure'])}", *plan["warnings"]])
             return ret
         wanted = "\n".join(_work(plan))
         if _mode(mirror, settings) == "report":
@@ -160,15 +162,18 @@ def _mode(mirror, settings):
 
 
 def _work(plan):
-    lines = [why if why.startswith(f"{wanted}: ") else f"{wanted}: {why}" for wanted, why in plan["missing"].items()]
+    missing = plan["missing"].items()
+    lines = [why if why.startswith((f"{wanted}: ", f"{wanted} ")) else f"{wanted}: {why}" for wanted, why in missing]
     lines += plan["due"]
-    for key, text in (
-        ("unrecorded", "record {} wheels that lie there"),
-        ("vanished", "forget {} wheels that are gone"),
-    ):
-        if plan[key]:
-            lines.append(text.format(len(plan[key])))
+    if plan["unrecorded"]:
+        lines.append(f"record what lies there: {_wheels(plan['unrecorded'])}")
+    if plan["vanished"]:
+        lines.append(f"forget what is gone: {_wheels(plan['vanished'])}")
     return lines
+
+
+def _wheels(names):
+    return "1 wheel" if len(names) == 1 else f"{len(names)} wheels"
 
 
 def _pending(plan):
@@ -202,7 +207,7 @@ def _brief(what):
     if isinstance(what, dict):
         what = {key: _brief(value) if isinstance(value, list) else value for key, value in what.items() if value != []}
     if isinstance(what, list) or len(what) > SHOWN:
-        return "1 wheel" if len(what) == 1 else f"{len(what)} wheels"
+        return _wheels(what)
     return what
 
 

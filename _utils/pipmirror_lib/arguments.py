@@ -8,6 +8,7 @@ from typing import Any
 
 # What every function takes beside settings.
 _SELECTING = ("mirror", "platform")
+_INSTEAD = {"test": "pipmirror.plan tells what would be done, and changes nothing"}
 
 
 def unknown(arguments: Mapping[str, Any], known: Sequence[str]) -> dict[str, str]:
@@ -17,7 +18,7 @@ def unknown(arguments: Mapping[str, Any], known: Sequence[str]) -> dict[str, str
         if key not in known:
             near = difflib.get_close_matches(key, [one for one in (*_SELECTING, *known) if one != key], n=1)
             hint = f"did you mean {near[0]!r}?" if near else "remove it"
-            faults[key] = f"{key}: unknown argument; {hint}"
+            faults[key] = f"{key}: unknown argument; {_INSTEAD.get(key, hint)}"
     return faults
 
 

@@ -13,6 +13,9 @@ from packaging.utils import NormalizedName
 
 from pipmirror_lib.errors import SettingsError
 
+# What a platform without an image stands for, as people read it.
+THIS_MACHINE = "this machine"
+
 
 @dataclass(frozen=True)
 class RequirementSet:

@@ -19,7 +19,9 @@ SHOWN = 5
 
 def lines(missing: Mapping[str, str]) -> list[str]:
     """A line for each requirement that is not met; its name is not said twice."""
-    return [why if why.startswith(f"{wanted}: ") else f"{wanted}: {why}" for wanted, why in missing.items()]
+    return [
+        why if why.startswith((f"{wanted}: ", f"{wanted} ")) else f"{wanted}: {why}" for wanted, why in missing.items()
+    ]
 
 
 def count(number: int, noun: str) -> str:

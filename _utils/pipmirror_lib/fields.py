@@ -54,6 +54,10 @@ class Fields:
     def _kind_of(self, value: object) -> str:
         return kind_of(value, secret=self.secret)
 
+    def _number_of(self, value: object) -> str:
+        """For what is to be a number: one that is out of range is no secret."""
+        return kind_of(value, secret=self.secret and not isinstance(value, (int, float)))
+
     def at(self, key: str) -> str:
         return f"{self.place}:{key}"
 
@@ -71,13 +75,20 @@ class Fields:
             near = difflib.get_close_matches(key, known, n=1)
             self.fault(key, f"unknown key; did you mean {near[0]!r}?" if near else "unknown key; remove it")
 
-    def _read(self, key: str, default: T, convert: Callable[[Any], T | None], wanted: str) -> T:
+    def _read(
+        self,
+        key: str,
+        default: T,
+        convert: Callable[[Any], T | None],
+        wanted: str,
+        told: Callable[[Any], str] | None = None,
+    ) -> T:
         value = self.values.get(key)
         if value is None:
             return default
         result = convert(value)
         if result is None:
-            self.fault(key, f"must be {wanted}, not {self._kind_of(value)}")
+            self.fault(key, f"must be {wanted}, not {(told or self._kind_of)(value)}")
             return default
         return result
 
@@ -91,19 +102,22 @@ class Fields:
         wanted = "one of " + ", ".join(among)
         return self._read(key, default, lambda v: v if v in among else None, wanted)
 
-    def whole(self, key: str, default: int, least: int = 1, most: int = 10_000_000) -> int:
+    def whole(self, key: str, default: int, least: int = 1, most: int = 10_000_000, what: str = "") -> int:
+        """`what` is what it counts, where the key alone does not say that."""
+
         def convert(value: Any) -> int | None:
             fits = isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
             return value if fits else None
 
-        return self._read(key, default, convert, f"a whole number from {least} to {most}")
+        wanted = f"a whole number from {least} to {most}{what and f' ({what})'}"
+        return self._read(key, default, convert, wanted, self._number_of)
 
     def number(self, key: str, default: float, least: float, most: float) -> float:
         def convert(value: Any) -> float | None:
             fits = isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value <= most
             return float(value) if fits else None
 
-        return self._read(key, default, convert, f"a number from {least} to {most}")
+        return self._read(key, default, convert, f"a number from {least} to {most}", self._number_of)
 
     def duration(self, key: str, default: int) -> int:
         """Seconds, from `90s`, `15m`, `12h`, `3d`, `2w` or 0."""

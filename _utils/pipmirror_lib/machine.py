@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipmirror_lib import inside, interpreter, isolation, settings
+from pipmirror_lib.declared import THIS_MACHINE
 from pipmirror_lib.engine import HARDENED_ENVIRONMENT, RunResult, give_away
 from pipmirror_lib.errors import BuilderError
 from pipmirror_lib.isolation import OPEN, Bind, Isolation
@@ -24,7 +25,6 @@ from pipmirror_lib.mirror import discard
 from pipmirror_lib.watch import Watch
 from pipmirror_lib.workplace import Task, Workplace, groups_of, open_untrusted
 
-SOURCE = "this machine"
 _under_way: set[subprocess.Popen[bytes]] = set()
 
 
@@ -43,7 +43,7 @@ class ThisMachine:
     isolation: Isolation
     shelter: Path
     how = "on this machine"
-    source = SOURCE
+    source = THIS_MACHINE
     _lock: threading.Lock = field(default_factory=threading.Lock, compare=False)
 
     @classmethod
@@ -65,7 +65,7 @@ class ThisMachine:
     @property
     def id(self) -> str:
         parts = [interpreter.stamp(self.platform.python), str(self.isolation)]
-        return f"{SOURCE}:{hashlib.sha256(json.dumps(parts).encode()).hexdigest()}"
+        return f"{THIS_MACHINE}:{hashlib.sha256(json.dumps(parts).encode()).hexdigest()}"
 
     def workplace(self, root: Path, *, keep_out: bool = True) -> Workplace:
         if self.isolation.user is None:

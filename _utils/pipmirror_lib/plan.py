@@ -32,8 +32,8 @@ from pipmirror_lib.verdict import Later, Lists, PlatformPlan
 from pipmirror_lib.world import Question
 
 # The kinds of work beside missing wheels, as the administrator reads them and as the sync tells them apart.
-ENGINE_NEEDED = "prepare: the builder image's recipe (image, pre_command, python, architecture) or this Python is new"
-REBUILD = "prepare: the builder image, or what is known of this Python, is older than rebuild_after"
+ENGINE_NEEDED = "prepare: the builder image's recipe (image, pre_command, python, architecture, image_source) is new"
+REBUILD = "prepare: the builder image is older than rebuild_after"
 UPGRADE = "look for upgrades on the index"
 VERIFY = "verify that every set installs without network"
 SET_ASIDE = "set aside wheels that pip could not use"
@@ -44,6 +44,11 @@ NEEDED_AGAIN = "end the keep_days of wheels that are needed again, or gone"
 FREE = "free the room of wheels that have left the pages an hour ago or longer"
 PRUNE = "remove wheels that are not needed any more"
 ENGINE_WORK = (ENGINE_NEEDED, REBUILD)
+# The same work, as it is told of a platform without an image.
+HERE = {
+    ENGINE_NEEDED: "prepare: ask this machine's Python for its profile, it is new or another one",
+    REBUILD: "prepare: ask this machine's Python for its profile again, it is older than rebuild_after",
+}
 LONG_WORK = (*ENGINE_WORK, UPGRADE, VERIFY)
 # What is remembered of a platform; whatever is of another kind is damage.
 _KINDS = {
@@ -200,7 +205,7 @@ def _unneeded(
 ) -> tuple[list[str], list[str]]:
     """(what is due, what is to be told) of the wheels that no set needs."""
     if mirror.trial:
-        return [], [f"{prune.HELD}: {prune.TRIAL}"] if mirror.prune and plan.orphans_digest else []
+        return [], [f"{prune.WOULD_HOLD}: {prune.TRIAL}"] if mirror.prune and plan.orphans_digest else []
     due: list[str] = []
     told: list[str] = []
     said = state.get("unneeded")
@@ -214,7 +219,7 @@ def _unneeded(
         if outlook.going:
             due.append(f"{PRUNE}: {prune.named(outlook.going)}")
         if outlook.held:
-            told.append(f"{prune.HELD}: {outlook.held}")
+            told.append(f"{prune.WOULD_HOLD}: {outlook.held}")
     return due, told
 
 

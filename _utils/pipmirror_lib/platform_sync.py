@@ -254,7 +254,7 @@ class PlatformSync:
         about = self.pruning.about(planned, outlook.going)
         if outlook.held:
             self.task.details["held"] = outlook.held
-            self.task.notes.append(f"{prune.HELD}: {outlook.held}")
+            self.task.notes.append(f"{prune.WOULD_HOLD if manifest is None else prune.HELD}: {outlook.held}")
         if not about:
             return
         what = prune.amount([one["size"] for one in about.values()])

@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 
 from pipmirror_lib import failures, local, plan, references, yanks
 from pipmirror_lib.candidates import Candidate
+from pipmirror_lib.declared import THIS_MACHINE
 from pipmirror_lib.errors import PackageIndexError, PipmirrorError
 from pipmirror_lib.mirror import PRIVATE, PlatformDirectory, Record
 from pipmirror_lib.moments import age
@@ -60,7 +61,7 @@ def plans(mirror: Mirror, name: str | None, *, resolve: bool = False, upgrade: b
     for platform in mirror.selected(name):
         directory = PlatformDirectory.of(mirror, platform.name)
         made = plan.make(mirror, platform, directory)
-        found[platform.name] = {**_plan(made), **_keeping(mirror, platform, directory, made)}
+        found[platform.name] = {**_plan(made, platform), **_keeping(mirror, platform, directory, made)}
     if resolve or upgrade:
         with _index(mirror) as index:
             for platform in mirror.selected(name):
@@ -72,7 +73,7 @@ def plans(mirror: Mirror, name: str | None, *, resolve: bool = False, upgrade: b
     return found
 
 
-def _plan(made: PlatformPlan) -> Report:
+def _plan(made: PlatformPlan, platform: Platform) -> Report:
     return {
         "satisfied": made.satisfied,
         "nothing_to_do": made.nothing_to_do,
@@ -83,8 +84,12 @@ def _plan(made: PlatformPlan) -> Report:
         "vanished": list(made.vanished),
         "broken": dict(sorted(made.broken.items())),
         "warnings": list(made.warnings),
-        "due": list(made.due),
+        "due": _due(made, platform),
     }
+
+
+def _due(made: PlatformPlan, platform: Platform) -> list[str]:
+    return [line if platform.image else plan.HERE.get(line, line) for line in made.due]
 
 
 def _keeping(mirror: Mirror, platform: Platform, directory: PlatformDirectory, made: PlatformPlan) -> Report:
@@ -201,7 +206,7 @@ def _status(mirror: Mirror, platform: Platform) -> Report:
     return {
         "satisfied": made.satisfied,
         "missing": failures.blaming(made.missing, platform, state, plan.declaration(mirror, platform)),
-        "due": list(made.due),
+        "due": _due(made, platform),
         "wheels": len(wheels),
         "bytes": sum(sizes.values()),
         "built_here": sum(1 for record in wheels.values() if record["origin"] == "built"),
@@ -218,7 +223,7 @@ def _status(mirror: Mirror, platform: Platform) -> Report:
         "last_look": state.get("looked", ""),
         **failures.told(state),
         "image": state.get("image", ""),
-        "image_source": state.get("image_source", ""),
+        "image_source": state.get("image_source", "") if platform.image else THIS_MACHINE,
         "image_made": state.get("prepared", ""),
         "image_age": _age(state.get("prepared", "")),
         "verified": plan.proofs(state, plan.proof_key(mirror, platform, directory, state, made)),
@@ -273,8 +278,8 @@ def _meets(wanted: Requirement, filename: str, record: Record) -> bool:
 def _wheel(filename: str, record: Record, made: PlatformPlan, unmet: Iterable[Requirement]) -> Report:
     """Everything that the manifest says of a wheel, and the same keys for every wheel."""
     name = parse_name(filename)
-    declared = [f"{without_marker(one)} (declared)" for one in unmet if _meets(one, filename, record)]
-    known = dict.fromkeys([*made.wanted_by.get(filename, ()), *declared])
+    asked = [f"{without_marker(one)} (declared)" for one in unmet if _meets(one, filename, record)]
+    known = dict.fromkeys([*made.wanted_by.get(filename, ()), *asked])
     wanted_by = sorted(known, key=lambda who: (not who.endswith(" (declared)"), who))
     absent: Record = {"url": "", "upload_time": "", "source": None, "direct": [], "yanked": None, "withdrawn": False}
     absent[yanks.KEY] = None

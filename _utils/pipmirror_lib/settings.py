@@ -27,6 +27,7 @@ _PLATFORM_KEYS = (
     *("verify_command", "packages", "sets", "exclude"),
 )
 _COMPONENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+@~-]*")
+_ENGINE = re.compile(r"(http\+)?unix:///\S+|(tcp|https?|ssh)://[^\s/]+\S*|npipe://\S+")
 _OF_A_PLATFORM = "belongs to a platform; put it below an item of platforms"
 IMAGE_SOURCES = ("auto", "local", "registry", "debootstrap")
 
@@ -140,7 +141,7 @@ def _mirror(name: str, read: Fields) -> Mirror:
         min_age=read.duration("min_age", 0),
         upgrade=_upgrade(read),
         prune=read.flag("prune", False),
-        keep_days=read.whole("keep_days", 30, least=0, most=36_500),
+        keep_days=read.whole("keep_days", 30, least=0, most=36_500, what="days"),
         verify=read.flag("verify", False),
         parallel=read.whole("parallel", 2, most=256),
         highstate=read.choice("highstate", "build", ("build", "report")),
@@ -148,8 +149,8 @@ def _mirror(name: str, read: Fields) -> Mirror:
         index=_index(Fields(read.values.get("index"), read.at("index"), read.faults, secret=True)),
         container=read_container(Fields(read.values.get("container"), read.at("container"), read.faults), Container()),
         files=read_files(Fields(read.values.get("files"), read.at("files"), read.faults)),
-        resolve_timeout=read.whole("resolve_timeout", 300),
-        lock_timeout=read.whole("lock_timeout", 600, least=0),
+        resolve_timeout=read.whole("resolve_timeout", 300, what="seconds"),
+        lock_timeout=read.whole("lock_timeout", 600, least=0, what="seconds"),
         rebuild_after=read.duration("rebuild_after", 30 * 86400),
     )
 
@@ -374,7 +375,7 @@ def _index(read: Fields) -> Index:
         trusted_hosts=tuple(text for _, text in read.strings("trusted_hosts")),
         proxy=proxy,
         retries=read.whole("retries", 4, least=0, most=100),
-        timeout=read.whole("timeout", 30, most=86400),
+        timeout=read.whole("timeout", 30, most=86400, what="seconds"),
     )
 
 
@@ -396,10 +397,17 @@ def read_container(read: Fields, default: Container, without: Sequence[str] = ()
         disk=read.size("disk", default.disk, least=16 << 20),
         pids=read.whole("pids", default.pids),
         cpus=read.number("cpus", default.cpus, least=0.01, most=4096),
-        timeout=read.whole("timeout", default.timeout),
+        timeout=read.whole("timeout", default.timeout, what="seconds"),
         build_network=_projects(read, "build_network"),
-        engine_url=read.text("engine_url"),
+        engine_url=_engine_url(read),
     )
+
+
+def _engine_url(read: Fields) -> str:
+    url = read.text("engine_url")
+    if url and not _ENGINE.fullmatch(url):
+        read.fault("engine_url", f"{url!r} is no engine's URL, e.g. unix:///run/podman/podman.sock or tcp://HOST:2375")
+    return url
 
 
 def read_files(read: Fields) -> Files:

@@ -114,6 +114,14 @@ def test_status_before_anything_was_done(tmp_path: Path) -> None:
     assert "  target              never profiled" in text
 
 
+def test_of_a_platform_without_an_image_none_is_spoken_of(tmp_path: Path) -> None:
+    text = see("status", reports.status(declare(tmp_path, platforms=[{"name": PLATFORM}]), None))
+    assert "  profiled            never; this machine's own Python, without containers" in text
+    assert "image" not in text
+    done = {"image": {"id": "x", "source": "this machine", "reused": True}}
+    assert shown.preparation(done) == {"place": "this machine, without containers"}
+
+
 def test_status_after_a_sync_that_failed(synced: Mirror) -> None:
     answer = reports.status(synced, None)
     answer[PLATFORM].update(last_failure="2026-11-22T10:00:00Z", failure="gone: nothing of that name")

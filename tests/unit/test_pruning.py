@@ -310,7 +310,7 @@ def test_a_guard_that_holds_is_told_and_leaves_nothing_to_do(
     assert result["held"] in result["comment"]
     assert len(wheels(mirror)) == 3
     assert made(mistaken).nothing_to_do
-    assert made(mistaken).warnings == (f"{prune.HELD}: {result['held']}",)
+    assert made(mistaken).warnings == (f"{prune.WOULD_HOLD}: {result['held']}",)
 
 
 def test_a_sync_that_fails_prunes_nothing(tmp_path: Path, mirror: Mirror, server: LocalIndex) -> None:
@@ -357,7 +357,8 @@ def held(mirror: Mirror, *, force: bool) -> str:
     for test in (True, False):
         result = pruned(mirror, force=force, test=test)
         assert result["removed"] == {}
-        assert f"{prune.HELD}: {result['held']}" in result["comment"]
+        told = prune.WOULD_HOLD if test or not directory_of(mirror).private.is_dir() else prune.HELD
+        assert f"{told}: {result['held']}" in result["comment"]
     assert wheels(mirror) == before
     return str(result["held"])
 

@@ -260,6 +260,17 @@ def test_an_orphan_that_nobody_has_recorded_has_a_size_too(synced: Mirror) -> No
     assert (status["orphans"], status["orphan_bytes"], status["wheels"]) == (1, orphan.stat().st_size, 2)
 
 
+def test_a_platform_without_an_image_is_told_of_no_image(tmp_path: Path) -> None:
+    here = declare(tmp_path, platforms=[{"name": PLATFORM}], rebuild_after="1d")
+    status = reports.status(here, None)[PLATFORM]
+    assert (status["image"], status["image_source"]) == ("", "this machine")
+    assert status["due"] == ["prepare: ask this machine's Python for its profile, it is new or another one"]
+    directory = equip(here)
+    plan.remember(directory, prepared=later(now(), -2 * 86400))
+    due = reports.plans(here, None)[PLATFORM]["due"]
+    assert "prepare: ask this machine's Python for its profile again, it is older than rebuild_after" in due
+
+
 def test_the_age_of_the_builder_image(synced: Mirror) -> None:
     assert 0 <= reports.status(synced, None)[PLATFORM]["image_age"] < 3600
     (directory_of(synced).private / "state.json").write_text("{}")

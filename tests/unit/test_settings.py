@@ -387,6 +387,27 @@ def test_nothing_at_all_is_faulty() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "url", ["unix:///run/docker.sock", "http+unix:///x", "tcp://engine:2375", "https://[::1]:2376", "ssh://me@host"]
+)
+def test_an_engines_url(url: str) -> None:
+    assert one(container={"engine_url": url}).container.engine_url == url
+
+
+@pytest.mark.parametrize("url", ["/run/docker.sock", "docker.sock", "unix://run/docker.sock", "tcp://", "tcp:///x y"])
+def test_what_is_no_engines_url_is_told_with_an_example(url: str) -> None:
+    assert faults_with(container={"engine_url": url}) == [
+        f"pipmirror:container:engine_url: {url!r} is no engine's URL, e.g. unix:///run/podman/podman.sock or "
+        "tcp://HOST:2375"
+    ]
+
+
+def test_a_duration_where_seconds_are_wanted_is_told_so() -> None:
+    assert faults_with(container={"timeout": "1h"}) == [
+        "pipmirror:container:timeout: must be a whole number from 1 to 10000000 (seconds), not the string '1h'"
+    ]
+
+
 def test_an_empty_list_is_a_declaration() -> None:
     assert one(packages=[]).platforms[0].sets == ()
 
@@ -409,11 +430,11 @@ def test_faults_of_arguments_stand_below_a_heading_of_their_own() -> None:
     assert str(caught.value).splitlines() == [
         "2 faults in the pipmirror settings:",
         "- pipmirror:prune: must be true or false, not the number 5",
-        "- pipmirror:index:timeout: must be a whole number from 1 to 86400, not a string",
+        "- pipmirror:index:timeout: must be a whole number from 1 to 86400 (seconds), not a string",
         "3 faults in the arguments:",
         "- platfrom: unknown argument; did you mean 'platform'?",
         "- platforms:some[0]:imge: unknown key; did you mean 'image'?",
-        "- index:retries: must be a whole number from 0 to 100, not a number",
+        "- index:retries: must be a whole number from 0 to 100, not the number -3",
     ]
 
 
@@ -424,6 +445,7 @@ def test_faults_of_arguments_stand_below_a_heading_of_their_own() -> None:
         ("mirors", "did you mean 'mirror'?"),
         ("platform", "did you mean 'platforms'?"),  # of a function that has no such argument
         ("zzz", "remove it"),
+        ("test", "pipmirror.plan tells what would be done, and changes nothing"),
     ],
 )
 def test_an_unknown_argument(argument: str, said: str) -> None:
