@@ -148,7 +148,8 @@ class Index:
         for path in (target, self._under_way.get(target, target)):
             with suppress(OSError):
                 received = max(received, path.stat().st_size)
-        return whole, received, max(received, candidate.size or 0)
+        size = candidate.size or (received if whole else 0)
+        return whole, received, max(received, size) if size else 0
 
     def direct(self, reference: DirectReference) -> Fetched:
         """The file of a URL; without a hash in the URL it may have changed, so it is fetched again."""

@@ -7,8 +7,6 @@ against threads, and is never in the way of the work.
 from __future__ import annotations
 
 import logging
-import os
-import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -17,10 +15,12 @@ from queue import Empty, SimpleQueue
 from typing import TextIO
 
 from pipmirror_lib.logs import harmless
+from pipmirror_lib.terminal import Line
 
 # Seconds between two looks at what has happened.
 TICK = 0.2
-_CLEAR = "\r\x1b[K"
+# Seconds after which a step that has no numbers tells how long it has lasted.
+LONG = 5
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,24 @@ class Step:
         return f"{self.platform}: {self.text}"
 
 
+class Lasting(Step):
+    """A step that was told before and still goes on; its text says for how long."""
+
+
 Listener = Callable[[Step], object]
 
 
 def fetching(platform: str, files: Collection[tuple[bool, int, int]], builds: tuple[int, int]) -> Step:
-    """`fetched 12 of 40 files, 33 of 120 MB; built 1 of 3`; of each file, whether it is here and how much of it."""
+    """`fetched 12 of 40 files, 33 of 120 MB; built 1 of 3`, as far as the index says how large files are.
+
+    Of each file: whether it is here, how many bytes of it are, and of how many (0: nobody knows).
+    """
     here = sum(1 for whole, _, _ in files if whole)
     received, total = sum(received for _, received, _ in files), sum(size for _, _, size in files)
-    text = f"fetched {here} of {len(files)} files, {_megabytes(received)} of {_megabytes(total)} MB"
+    if not all(whole or size for whole, _, size in files):
+        total = 0
+    of_total = f" of {_megabytes(total)}" if total or not files else ""
+    text = f"fetched {here} of {len(files)} files, {_megabytes(received)}{of_total} MB"
     if builds[1]:
         text += f"; built {builds[0]} of {builds[1]}"
     return Step(platform, text, here, len(files), received, total, *builds)
@@ -69,9 +79,16 @@ class Board:
         self._steps: SimpleQueue[Step] = SimpleQueue()
         self._counters: dict[str, Callable[[], Step]] = {}
         self._counted: dict[str, Step] = {}
+        self._lasting: dict[str, tuple[Step, float]] = {}
+        self._told: dict[str, int] = {}
+        self._ended: set[str] = set()
 
     def tell(self, platform: str, text: str) -> None:
         self._steps.put(Step(platform, text))
+
+    def end(self, platform: str) -> None:
+        """Nothing is done for it any more."""
+        self._ended.add(platform)
 
     @contextmanager
     def counting(self, platform: str, count: Callable[[], Step]) -> Iterator[None]:
@@ -87,12 +104,24 @@ class Board:
         """Pass on what has come since; only from the thread that listens."""
         with suppress(Empty):
             while True:
-                self._listener(self._steps.get_nowait())
+                step = self._steps.get_nowait()
+                self._lasting[step.platform] = step, time.monotonic()
+                self._listener(step)
         for platform, count in list(self._counters.items()):
             step = count()
             if self._counted.get(platform) != step:
                 self._counted[platform] = step
+                self._lasting.pop(platform, None)
                 self._listener(step)
+        self._report_lasting()
+
+    def _report_lasting(self) -> None:
+        """A base image may take minutes to come, and nothing moves meanwhile."""
+        for platform, (step, since) in self._lasting.items():
+            seconds = int(time.monotonic() - since)
+            if seconds >= LONG and platform not in self._ended and self._told.get(platform) != seconds:
+                self._told[platform] = seconds
+                self._listener(Lasting(platform, f"{step.text} ({seconds} s)"))
 
 
 class Latest:
@@ -115,6 +144,8 @@ def lines(log: Callable[[str], object], seconds: float = 5) -> Listener:
     said: dict[str, float] = {}
 
     def listen(step: Step) -> None:
+        if isinstance(step, Lasting):
+            return
         now = time.monotonic()
         whole = step.files == step.of_files and step.builds == step.of_builds
         if not step.counted or whole or now - said.get(step.platform, float("-inf")) >= seconds:
@@ -136,22 +167,14 @@ def shown(terminal: TextIO, log: Callable[[str], object]) -> Iterator[Listener]:
 
 @contextmanager
 def status_line(terminal: TextIO) -> Iterator[Listener]:
-    """One line of a terminal that is written over: what is done for each platform. Log lines get a line of their own.
-
-    Each is written as a whole, so that those of several processes take turns and never mix.
-    """
-
-    def write(text: str) -> None:
-        with suppress(OSError):  # a terminal that is gone is no reason to stop
-            terminal.write(text)
-            terminal.flush()
+    """One line that is written over: what is done for each platform. What is logged has a line of its own."""
+    line = Line(terminal)
 
     def show(steps: Mapping[str, Step]) -> None:
-        text = harmless(" | ".join(map(str, steps.values()))).replace("\n", " ")
-        write(f"{_CLEAR}{text[: _columns(terminal) - 1]}")
+        line.show([harmless(str(step)).replace("\n", " ") for step in steps.values()])
 
     def make_room(record: logging.LogRecord) -> bool:
-        write(_CLEAR)
+        line.clear()
         return True
 
     ours = [one for one in logging.root.handlers if _is_terminal(getattr(one, "stream", None))]
@@ -162,14 +185,7 @@ def status_line(terminal: TextIO) -> Iterator[Listener]:
     finally:
         for handler in ours:
             handler.removeFilter(make_room)
-        write(_CLEAR)
-
-
-def _columns(terminal: TextIO) -> int:
-    try:
-        return os.get_terminal_size(terminal.fileno()).columns or 80
-    except (OSError, ValueError):
-        return shutil.get_terminal_size().columns
+        line.end()
 
 
 def _is_terminal(stream: object) -> bool:

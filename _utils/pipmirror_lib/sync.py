@@ -134,6 +134,7 @@ def _guarded(one: PlatformSync, act: Callable[[PlatformSync], list[str]]) -> Res
             log.exception("pipmirror: %s", one.platform.name)
         problems = [f"internal error, see the minion's log: {type(error).__name__}: {error}"]
     seconds = round(time.monotonic() - began, 2)
+    one.run.board.end(one.platform.name)
     return {
         "result": not problems,
         "comment": "\n".join([*problems, *one.task.notes]),

@@ -32,6 +32,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         ([(True, 33_000_000, 33_000_000), (False, 0, 87_000_000)], (0, 0), "fetched 1 of 2 files, 33 of 120 MB"),
         ([(True, 1_500_000, 1_500_000), (False, 7, 7)], (1, 3), "fetched 1 of 2 files, 1.5 of 1.5 MB; built 1 of 3"),
         ([], (0, 0), "fetched 0 of 0 files, 0 of 0 MB"),
+        ([(True, 1_500_000, 1_500_000), (False, 500_000, 0)], (0, 0), "fetched 1 of 2 files, 2.0 MB"),
     ],
 )
 def test_what_has_come(files: list[tuple[bool, int, int]], builds: tuple[int, int], text: str) -> None:
@@ -66,6 +67,35 @@ def test_numbers_are_asked_for_and_told_when_they_change() -> None:
         here[0] = 3
     board.report()
     assert [step.text for step in said] == ["0 of 3", "1 of 3", "3 of 3"]
+
+
+def test_what_lasts_tells_for_how_long(clock: list[float]) -> None:
+    """On the line, not in the log; numbers tell by themselves that something moves, and at the end nothing does."""
+    said: list[str] = []
+    logged: list[str] = []
+    log = progress.lines(logged.append)
+
+    def listen(step: Step) -> None:
+        said.append(str(step))
+        log(step)
+
+    board = Board(listen)
+    board.tell("p", "preparing the builder image")
+    for _ in range(14):
+        board.report()
+        clock[0] += 0.5
+    assert said == ["p: preparing the builder image"] + [f"p: preparing the builder image ({n} s)" for n in (5, 6)]
+    board.end("p")
+    clock[0] += 5
+    board.report()
+    assert len(said) == 3
+    board.tell("q", "asking")
+    with board.counting("q", lambda: Step("q", "fetched 1", 1, 2)):
+        board.report()
+        clock[0] += 9
+        board.report()
+    assert said[3:] == ["q: asking", "q: fetched 1"]
+    assert [line for line in logged if " s)" in line] == []
 
 
 def test_the_log_has_every_step_and_some_numbers(clock: list[float]) -> None:
