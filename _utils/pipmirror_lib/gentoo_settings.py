@@ -12,7 +12,8 @@ from typing import Any
 from pipmirror_lib.declared import Container, Files
 from pipmirror_lib.errors import SettingsError
 from pipmirror_lib.fields import Fields, kind_of
-from pipmirror_lib.settings import DEFAULT_SET, merged, read_container, read_files, read_target
+from pipmirror_lib.groups import read_container, read_files
+from pipmirror_lib.settings import DEFAULT_SET, merged, read_target
 
 KEY = "gentoo_mirror"
 # A tree unpacked twice, and the sources of an office suite and of a browser beside it.

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -126,46 +126,59 @@ def _decide(
     source: LocalSource,
     wheels: Mapping[str, Record],
 ) -> PlatformPlan:
-    from pipmirror_lib import resolve  # and resolvelib, which a remembered verdict saves
-
-    missing: dict[str, str] = {}
-    wanted_by: dict[str, tuple[str, ...]] = {}
-    warnings: dict[str, None] = {}
-    incomplete: list[str] = []
-    direct = references.known(wheels, source.files)
-    for wanted in platform.sets:
-        try:
-            answer = resolve.resolve(question(mirror, wanted, profile, direct), source)
-        except ResolutionError as error:
-            answer = resolve.Answer(missing={str(r): str(error) for r in wanted.requirements})
-        if answer.missing:
-            incomplete.append(wanted.name)
-        gather(missing, answer.missing, wanted.name)
-        warnings.update(dict.fromkeys(answer.warnings))
-        for name, candidate in answer.closure.items():
-            before = wanted_by.get(candidate.filename, ())
-            wanted_by[candidate.filename] = tuple(dict.fromkeys((*before, *answer.wanted_by[name])))
+    found = _answered(mirror, platform, profile, source, references.known(wheels, source.files))
     # While something is missing, nobody can say what a wheel is not needed for.
-    orphans = source.sizes.keys() - wanted_by.keys() if not missing else ()
-    lists = Lists(tuple(sorted(wanted_by)), tuple(sorted(orphans)), wanted_by)
+    orphans = source.sizes.keys() - found.wanted_by.keys() if not found.missing else ()
+    lists = Lists(tuple(sorted(found.wanted_by)), tuple(sorted(orphans)), found.wanted_by)
     return PlatformPlan(
-        satisfied=not missing,
-        missing=missing,
-        incomplete=tuple(incomplete),
+        satisfied=not found.missing,
+        missing=found.missing,
+        incomplete=tuple(found.incomplete),
         unrecorded=tuple(sorted(_unrecorded(source, wheels))),
         vanished=tuple(sorted(wheels.keys() - source.sizes.keys() - source.broken.keys())),
         broken=source.broken,
         remarked=yanks.differ(wheels, mirror),
         warnings=(
-            *warnings,
-            *upstream.warnings(wheels, wanted_by),
-            *yanks.warnings(mirror.yanked, wanted_by),
+            *found.warnings,
+            *upstream.warnings(wheels, found.wanted_by),
+            *yanks.warnings(mirror.yanked, found.wanted_by),
             *(f"ignored, as pip does: {why}" for why in source.ignored.values()),
         ),
         closure_digest=_digest(lists.closure) if lists.closure else "",
         orphans_digest=_digest(lists.orphans) if lists.orphans else "",
         lists=Later(lambda: lists),
     )
+
+
+@dataclass
+class _Answers:
+    """What the sets of a platform have and lack together."""
+
+    missing: dict[str, str] = field(default_factory=dict)
+    wanted_by: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    warnings: dict[str, None] = field(default_factory=dict)
+    incomplete: list[str] = field(default_factory=list)
+
+
+def _answered(
+    mirror: Mirror, platform: Platform, profile: TargetProfile, source: LocalSource, direct: Mapping[str, Candidate]
+) -> _Answers:
+    from pipmirror_lib import resolve  # and resolvelib, which a remembered verdict saves
+
+    found = _Answers()
+    for wanted in platform.sets:
+        try:
+            answer = resolve.resolve(question(mirror, wanted, profile, direct), source)
+        except ResolutionError as error:
+            answer = resolve.Answer(missing={str(r): str(error) for r in wanted.requirements})
+        if answer.missing:
+            found.incomplete.append(wanted.name)
+        gather(found.missing, answer.missing, wanted.name)
+        found.warnings.update(dict.fromkeys(answer.warnings))
+        for name, candidate in answer.closure.items():
+            before = found.wanted_by.get(candidate.filename, ())
+            found.wanted_by[candidate.filename] = tuple(dict.fromkeys((*before, *answer.wanted_by[name])))
+    return found
 
 
 def _unrecorded(source: LocalSource, wheels: Mapping[str, Record]) -> Iterable[str]:

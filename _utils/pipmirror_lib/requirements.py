@@ -33,6 +33,7 @@ OPTIONS = {
     "-U": "upgrade",
     "--upgrade": "upgrade",
 }
+_NEVER = {"\n": "a line break", "\r": "a line break", "\0": "a NUL", "\\": "a backslash", "${": "'${'"}
 _LOCAL = re.compile(r"\.{0,2}/|~|file:|[A-Za-z]:\\", re.IGNORECASE)
 _URL = re.compile(r"(git\+)?[a-z]+(\+[a-z]+)?://", re.IGNORECASE)
 
@@ -44,41 +45,37 @@ def parse(text: str) -> Requirement:
     if not text:
         raise ValueError("is empty; remove it")
     shown = repr(_shown(text))
-    for bad, name in (
-        ("\n", "a line break"),
-        ("\r", "a line break"),
-        ("\0", "a NUL"),
-        ("\\", "a backslash"),
-        ("${", "'${'"),
-    ):
-        if bad in text:
-            raise ValueError(f"{shown} holds {name}; write one PEP 508 requirement")
-    option = re.search(r"(?:^|\s)(--?[A-Za-z][\w-]*)", text)
-    if text.startswith("-") or (option and option[1] in OPTIONS):
-        name = option[1] if option else text
-        setting = OPTIONS.get(name)
-        advice = f"use the setting {setting}" if setting else "pip's options are not passed on"
-        raise ValueError(f"{shown} holds the pip option {name}; {advice}")
-    if _LOCAL.match(text) or (text.endswith((".whl", ".tar.gz")) and "://" not in text):
-        raise ValueError(
-            f"{shown} is a local path, which other minions cannot follow; "
-            "put the wheel into the platform's directory and name the project"
-        )
+    if fault := _no_requirement(text):
+        raise ValueError(f"{shown} {fault}")
     try:
         if _URL.match(text):
             return DirectReference(text, named=False)
         requirement = Requirement(text)
+        return DirectReference(text, named=True) if requirement.url else requirement
     except InvalidRequirement as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{shown} is not a valid requirement: {reason}") from error
     except ValueError as error:
         raise ValueError(f"{shown} {error}") from error
-    if not requirement.url:
-        return requirement
-    try:
-        return DirectReference(text, named=True)
-    except ValueError as error:
-        raise ValueError(f"{shown} {error}") from error
+
+
+def _no_requirement(text: str) -> str:
+    """What else it is, and what to write instead; '' where it may be a requirement."""
+    for bad, name in _NEVER.items():
+        if bad in text:
+            return f"holds {name}; write one PEP 508 requirement"
+    option = re.search(r"(?:^|\s)(--?[A-Za-z][\w-]*)", text)
+    if text.startswith("-") or (option and option[1] in OPTIONS):
+        name = option[1] if option else text
+        setting = OPTIONS.get(name)
+        advice = f"use the setting {setting}" if setting else "pip's options are not passed on"
+        return f"holds the pip option {name}; {advice}"
+    if _LOCAL.match(text) or (text.endswith((".whl", ".tar.gz")) and "://" not in text):
+        return (
+            "is a local path, which other minions cannot follow; "
+            "put the wheel into the platform's directory and name the project"
+        )
+    return ""
 
 
 def _shown(text: str) -> str:

@@ -8,16 +8,16 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from packaging.requirements import Requirement
-from packaging.utils import InvalidName, NormalizedName, canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name
 
 from pipmirror_lib import arguments as call
 from pipmirror_lib import references, requirements
 from pipmirror_lib.declared import Container, Files, Index, Mirror, Platform, RequirementSet, Yank, no_such
 from pipmirror_lib.errors import SettingsError
 from pipmirror_lib.fields import Fields, kind_of, seconds
+from pipmirror_lib.groups import read_container, read_files, read_index, read_projects
 from pipmirror_lib.logs import short
 
 DEFAULT_SET = "packages"
@@ -27,7 +27,6 @@ _PLATFORM_KEYS = (
     *("verify_command", "packages", "sets", "exclude"),
 )
 _COMPONENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+@~-]*")
-_ENGINE = re.compile(r"(http\+)?unix:///\S+|(tcp|https?|ssh)://[^\s/]+\S*|npipe://\S+")
 _OF_A_PLATFORM = "belongs to a platform; put it below an item of platforms"
 IMAGE_SOURCES = ("auto", "local", "registry", "debootstrap")
 
@@ -136,7 +135,7 @@ def _mirror(name: str, read: Fields) -> Mirror:
         constraints=_names(read, "constraints"),
         build_constraints=_names(read, "build_constraints"),
         prereleases=_prereleases(read),
-        no_binary=_projects(read, "no_binary"),
+        no_binary=read_projects(read, "no_binary"),
         yanked=_yanked(Fields(read.values.get("yanked"), read.at("yanked"), read.faults)),
         min_age=read.duration("min_age", 0),
         upgrade=_upgrade(read),
@@ -146,7 +145,7 @@ def _mirror(name: str, read: Fields) -> Mirror:
         parallel=read.whole("parallel", 2, most=256),
         highstate=read.choice("highstate", "build", ("build", "report")),
         engine_sls=read.text("engine_sls", "docker"),
-        index=_index(Fields(read.values.get("index"), read.at("index"), read.faults, secret=True)),
+        index=read_index(Fields(read.values.get("index"), read.at("index"), read.faults, secret=True)),
         container=read_container(Fields(read.values.get("container"), read.at("container"), read.faults), Container()),
         files=read_files(Fields(read.values.get("files"), read.at("files"), read.faults)),
         resolve_timeout=read.whole("resolve_timeout", 300, what="seconds"),
@@ -304,21 +303,11 @@ def _names(read: Fields, key: str) -> tuple[Requirement, ...]:
     return found
 
 
-def _projects(read: Fields, key: str) -> tuple[NormalizedName, ...]:
-    names = []
-    for place, text in read.strings(key):
-        try:
-            names.append(canonicalize_name(text, validate=True))
-        except InvalidName:
-            read.faults.append(f"{place}: {text!r} is not a project's name")
-    return tuple(names)
-
-
 def _prereleases(read: Fields) -> bool | tuple[NormalizedName, ...]:
     value = read.values.get("prereleases")
     if value is None or isinstance(value, bool):
         return bool(value)
-    return _projects(read, "prereleases")
+    return read_projects(read, "prereleases")
 
 
 def _yanked(read: Fields) -> tuple[Yank, ...]:
@@ -349,72 +338,3 @@ def _upgrade(read: Fields) -> bool | int:
     if age is None:
         read.fault("upgrade", f"must be true, false or an age such as 7d, not {kind_of(value)}")
     return age or False
-
-
-def _index(read: Fields) -> Index:
-    read.refuse_unknown([f.name for f in dataclasses.fields(Index)])
-    url = read.text("url")
-    extra = tuple(text for _, text in read.strings("extra_urls"))
-    for key, text in (("url", url), *(("extra_urls", text) for text in extra)):
-        if text and not _is_address(text):
-            read.fault(key, "must be a URL that starts with http:// or https:// and names a host")
-    proxy = read.text("proxy")
-    if proxy and not _is_address(proxy if "://" in proxy else f"http://{proxy}"):
-        read.fault("proxy", "must be http://[USER:PASSWORD@]HOST:PORT, with %2F and the like for what is special there")
-    if bool(read.values.get("username")) != bool(read.values.get("password")):
-        read.fault("username", "username and password belong together; give both or none")
-    ca_cert = read.text("ca_cert")
-    if ca_cert and not os.path.isabs(ca_cert):
-        read.fault("ca_cert", f"{ca_cert!r} is relative; name an absolute file")
-    return Index(
-        url=url,
-        extra_urls=extra,
-        username=read.text("username"),
-        password=read.text("password"),
-        ca_cert=ca_cert,
-        trusted_hosts=tuple(text for _, text in read.strings("trusted_hosts")),
-        proxy=proxy,
-        retries=read.whole("retries", 4, least=0, most=100),
-        timeout=read.whole("timeout", 30, most=86400, what="seconds"),
-    )
-
-
-def _is_address(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        port = parts.port or 0
-        host = (parts.hostname or "").encode("idna")
-    except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and bool(host) and port < 65536 and not re.search(r"[\s\\]", url)
-
-
-def read_container(read: Fields, default: Container, without: Sequence[str] = ()) -> Container:
-    """`without` are keys that mean nothing there."""
-    read.refuse_unknown([f.name for f in dataclasses.fields(Container) if f.name not in without])
-    return Container(
-        memory=read.size("memory", default.memory, least=16 << 20),
-        disk=read.size("disk", default.disk, least=16 << 20),
-        pids=read.whole("pids", default.pids),
-        cpus=read.number("cpus", default.cpus, least=0.01, most=4096),
-        timeout=read.whole("timeout", default.timeout, what="seconds"),
-        build_network=_projects(read, "build_network"),
-        engine_url=_engine_url(read),
-    )
-
-
-def _engine_url(read: Fields) -> str:
-    url = read.text("engine_url")
-    if url and not _ENGINE.fullmatch(url):
-        read.fault("engine_url", f"{url!r} is no engine's URL, e.g. unix:///run/podman/podman.sock or tcp://HOST:2375")
-    return url
-
-
-def read_files(read: Fields) -> Files:
-    read.refuse_unknown([f.name for f in dataclasses.fields(Files)])
-    return Files(
-        user=read.owner("user"),
-        group=read.owner("group"),
-        file_mode=read.mode("file_mode", 0o644),
-        dir_mode=read.mode("dir_mode", 0o755),
-    )

@@ -10,9 +10,10 @@ from typing import Any
 from packaging.utils import NormalizedName, canonicalize_name
 
 from pipmirror_lib import local, plan, references, resolve
+from pipmirror_lib.candidates import Candidate
 from pipmirror_lib.errors import ResolutionError, SettingsError, WheelError
 from pipmirror_lib.local import LocalSource
-from pipmirror_lib.mirror import PlatformDirectory
+from pipmirror_lib.mirror import PlatformDirectory, Record
 from pipmirror_lib.paths import Graph
 from pipmirror_lib.profile import TargetProfile
 from pipmirror_lib.settings import Mirror, Platform, RequirementSet
@@ -21,6 +22,8 @@ from pipmirror_lib.world import Question, World
 from pipmirror_lib.yanks import marked
 
 Report = dict[str, Any]
+# Where a project shows that somebody has heard of it.
+KNOWN = ("sets", "files", "broken", "not_here")
 _PROJECT = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 
@@ -45,7 +48,7 @@ def project_of(text: str) -> NormalizedName:
 
 def check_known(project: str, reports: Mapping[str, Report]) -> None:
     """SettingsError, with the nearest names, where no platform has heard of the project."""
-    if any(report[key] for report in reports.values() for key in ("sets", "files", "broken", "not_here")):
+    if any(report[key] for report in reports.values() for key in KNOWN):
         return
     near = sorted({name for report in reports.values() for name in report["similar"]})
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else ""
@@ -66,29 +69,52 @@ def _why(mirror: Mirror, platform: Platform, project: NormalizedName) -> Report:
     records = directory.manifest()["wheels"]
     source = local.scan(directory.public, directory.scan_cache, records)
     profile = directory.profile()
-    names = {*source.by_project, *(canonicalize_name(r.name) for s in platform.sets for r in s.requirements)}
-    direct = references.known(records, source.files)
-    sets: dict[str, Report] = {}
-    undecided = []
+    sets, names = _sets(mirror, platform, project, source, profile, references.known(records, source.files))
+    undecided = [name for name, report in sets.items() if not report["satisfied"]]
+    leading = {name: report for name, report in sets.items() if report["chains"]}
+    found = {
+        **_lying(mirror, source, records, project),
+        # While a set is not satisfied, nobody can say what a wheel is not needed for.
+        "orphans": [] if undecided else _needless(source, project, leading),
+        "sets": leading,
+        "undecided": undecided,
+        "not_here": _not_here(platform, profile, project),
+    }
+    known = any(found[key] for key in KNOWN)
+    return {
+        **found,
+        "project": str(project),
+        "similar": [] if known else difflib.get_close_matches(project, sorted({*source.by_project, *names}), n=3),
+        "note": "" if profile else plan.NEVER_PROFILED,
+    }
+
+
+def _sets(
+    mirror: Mirror,
+    platform: Platform,
+    project: NormalizedName,
+    source: LocalSource,
+    profile: TargetProfile | None,
+    direct: Mapping[str, Candidate],
+) -> tuple[dict[str, Report], set[NormalizedName]]:
+    """({set: who wants the project there}, every project that is declared or that the sets lead to)."""
+    names = {canonicalize_name(r.name) for wanted in platform.sets for r in wanted.requirements}
+    sets = {}
     for wanted in platform.sets:
         if profile is None:
-            report = _declared(wanted, project, dict.fromkeys(map(str, wanted.requirements), plan.NEVER_PROFILED))
+            missing = dict.fromkeys(map(str, wanted.requirements), plan.NEVER_PROFILED)
+            sets[wanted.name] = _declared(wanted, project, missing)
         else:
             question = plan.question(mirror, wanted, profile, direct)
-            report, seen = _of_set(wanted, question, source, project)
+            sets[wanted.name], seen = _of_set(wanted, question, source, project)
             names |= seen
-        if not report["satisfied"]:
-            undecided.append(wanted.name)
-        if report["chains"]:
-            sets[wanted.name] = report
+    return sets, names
+
+
+def _lying(mirror: Mirror, source: LocalSource, records: Mapping[str, Record], project: NormalizedName) -> Report:
+    """The project's files, those that pip could not use apart."""
     files = sorted(source.files(project), key=lambda candidate: candidate.filename)
-    needed = {report["file"] for report in sets.values()}
-    not_here = _not_here(platform, profile, project)
-    broken = {file: reason for file, reason in sorted(source.broken.items()) if parse_name(file).project == project}
-    known = bool(sets or files or broken or not_here)
     return {
-        "project": str(project),
-        "sets": sets,
         "files": {
             candidate.filename: {
                 "version": str(candidate.version),
@@ -98,14 +124,15 @@ def _why(mirror: Mirror, platform: Platform, project: NormalizedName) -> Report:
             }
             for candidate in files
         },
-        # While a set is not satisfied, nobody can say what a wheel is not needed for.
-        "broken": broken,
-        "orphans": [] if undecided else [c.filename for c in files if c.filename not in needed],
-        "undecided": undecided,
-        "not_here": not_here,
-        "similar": [] if known else difflib.get_close_matches(project, sorted(names), n=3),
-        "note": "" if profile else plan.NEVER_PROFILED,
+        "broken": {
+            file: reason for file, reason in sorted(source.broken.items()) if parse_name(file).project == project
+        },
     }
+
+
+def _needless(source: LocalSource, project: NormalizedName, sets: Mapping[str, Report]) -> list[str]:
+    needed = {report["file"] for report in sets.values()}
+    return sorted({candidate.filename for candidate in source.files(project)} - needed)
 
 
 def _of_set(
