@@ -46,8 +46,8 @@ PRUNE = "remove wheels that are not needed any more"
 ENGINE_WORK = (ENGINE_NEEDED, REBUILD)
 # The same work, as it is told of a platform without an image.
 HERE = {
-    ENGINE_NEEDED: "prepare: ask this machine's Python for its profile, it is new or another one",
-    REBUILD: "prepare: ask this machine's Python for its profile again, it is older than rebuild_after",
+    ENGINE_NEEDED: "prepare: this machine's Python was never profiled, or this Python is new",
+    REBUILD: "prepare: the profile of this machine's Python is older than rebuild_after",
 }
 LONG_WORK = (*ENGINE_WORK, UPGRADE, VERIFY)
 # What is remembered of a platform; whatever is of another kind is damage.

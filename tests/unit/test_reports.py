@@ -264,11 +264,11 @@ def test_a_platform_without_an_image_is_told_of_no_image(tmp_path: Path) -> None
     here = declare(tmp_path, platforms=[{"name": PLATFORM}], rebuild_after="1d")
     status = reports.status(here, None)[PLATFORM]
     assert (status["image"], status["image_source"]) == ("", "this machine")
-    assert status["due"] == ["prepare: ask this machine's Python for its profile, it is new or another one"]
+    assert status["due"] == ["prepare: this machine's Python was never profiled, or this Python is new"]
     directory = equip(here)
     plan.remember(directory, prepared=later(now(), -2 * 86400))
     due = reports.plans(here, None)[PLATFORM]["due"]
-    assert "prepare: ask this machine's Python for its profile again, it is older than rebuild_after" in due
+    assert "prepare: the profile of this machine's Python is older than rebuild_after" in due
 
 
 def test_the_age_of_the_builder_image(synced: Mirror) -> None:
