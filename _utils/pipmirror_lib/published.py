@@ -47,7 +47,7 @@ def look(simple: Path, project: str) -> Stamp:
     """What tells a project's pages from others without reading them."""
     folder = f"{simple}/{project}" if project else str(simple)
     try:
-        first, second = (os.lstat(f"{folder}/{page}") for page in PAGES)
+        first, second = os.lstat(f"{folder}/{PAGES[0]}"), os.lstat(f"{folder}/{PAGES[1]}")
     except OSError:
         return ()  # absent, or being written just now
     return (first.st_size, first.st_mtime_ns, first.st_ino, second.st_size, second.st_mtime_ns, second.st_ino)

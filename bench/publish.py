@@ -1,0 +1,333 @@
+"""What it costs to publish 10,000 wheels: all of them, one that came, none; and beside other makers of static indexes.
+
+Wheels of our own, four of a project or one of each. What is measured of us alone is the step of publishing, in a
+process of its own; beside the others it is whole processes, from start to end. `simple/` is all that is published here.
+Nothing is removed before the end: ext4 looks long for a free inode where many were freed within the last minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import common
+from pipmirror_lib import plan, publish
+from pipmirror_lib.garbage import rarely_collected
+from pipmirror_lib.mirror import PlatformDirectory
+
+Shape = tuple[int, int]
+Wheels = Mapping[str, Mapping[str, Any]]
+# (wheels, projects)
+SHAPES: tuple[Shape, ...] = ((10_000, 2_500), (10_000, 10_000))
+LARGE: Shape = (100_000, 25_000)
+TASKS = {
+    "floor": "the same files and bytes by rename, one sync",
+    "full": "all pages",
+    "project": "one wheel of a new project",
+    "version": "one wheel of a known project",
+    "unchanged": "published again, nothing changed",
+    "noop": "whether anything drifted",
+    "stat": "bare stat of every page",
+    "load": "the manifest is read",
+}
+# Times the floor, or seconds. A page each for 10,000 projects cannot be looked at in less than their bare stat.
+FULL, ONE, NOOP = 1.5, 0.1, 0.05
+# Programs, and the packages that bring them; pip2pi imports a part of setuptools that is gone since.
+TOOLS = {"dumb-pypi": ["dumb-pypi"], "dir2pi": ["pip2pi", "setuptools<81"], "pypi-mirror": ["python-pypi-mirror"]}
+OURS = "pipmirror"
+NAME = "p"
+
+
+def main() -> int:
+    parser = common.arguments(__doc__, rounds=7)
+    parser.add_argument("--large", action="store_true", help=f"{LARGE[0]} wheels too, for time and memory")
+    parser.add_argument("--no-others", action="store_true", help="leave the other tools out, which come from the index")
+    parser.add_argument("--child", nargs=2, metavar=("TASK", "TARGET"), help=argparse.SUPPRESS)
+    parser.add_argument("--whole", metavar="TARGET", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        task, target = options.child
+        print(json.dumps(measure(task, Path(target))))
+        return 0
+    if options.whole:
+        whole(Path(options.whole))
+        return 0
+    good = True
+    with common.workspace() as work:
+        programs = {} if options.no_others else {tool: installed(work / tool, tool) for tool in TOOLS}
+        for shape in SHAPES:
+            target = work / "-".join(map(str, shape))
+            fill(target, shape, real=bool(programs))
+            good &= alone(target, shape, options.rounds)
+            if programs:
+                good &= beside(Beside(target / "beside", target, programs), shape, options.rounds)
+        if options.large:
+            fill(work / "large", LARGE, real=False)
+            alone(work / "large", LARGE, 1)
+    return 0 if good else 1
+
+
+# -- of us alone ---------------------------------------------------------------------------------------------
+
+
+def alone(target: Path, shape: Shape, rounds: int) -> bool:
+    """Every task in turns; True if the bars are kept."""
+    contenders = {task: partial(common.in_child, __file__, "--child", task, target) for task in TASKS}
+    samples = common.interleaved(rounds, contenders)
+    seconds = {task: [sample.about["seconds"] for sample in own] for task, own in samples.items()}
+    medians = {task: statistics.median(own) for task, own in seconds.items()}
+    bars = {"full": FULL * medians["floor"], "project": ONE, "version": ONE, "noop": max(NOOP, 1.5 * medians["stat"])}
+    rows = []
+    for task, text in TASKS.items():
+        verdict = f"<= {bars[task]:.3f}: {'kept' if medians[task] <= bars[task] else 'MISSED'}" if task in bars else ""
+        cpu = statistics.median(sample.about["cpu"] for sample in samples[task])
+        about = (f"{cpu:.3f}", samples[task][-1].about["memory"], samples[task][-1].about["pages"])
+        rows.append((text, f"{medians[task]:.3f}", f"{min(seconds[task]):.3f}", *about, verdict))
+    title = f"{shape[0]} wheels of {shape[1]} projects; all pages {medians['full'] / medians['floor']:.2f} x floor"
+    common.table(title, ("", "median s", "least s", "CPU s", "peak MB", "pages", "bar"), rows)
+    return all(medians[task] <= bar for task, bar in bars.items())
+
+
+def measure(task: str, target: Path) -> dict[str, Any]:
+    """Seconds of one task in a process that has done nothing else but to read the manifest."""
+    directory = PlatformDirectory(target, NAME)
+    began = time.perf_counter()
+    wheels = directory.manifest()["wheels"] if task not in ("stat", "noop") else {}
+    loaded = time.perf_counter() - began
+    with rarely_collected():
+        prepared = tasks(directory, wheels, target / f"work-{os.getpid()}")[task]()
+        os.sync()  # what others have written is not ours to wait for
+        began, used = time.perf_counter(), time.process_time()
+        pages = prepared()
+        seconds, cpu = time.perf_counter() - began, time.process_time() - used
+        about = {"cpu": cpu, "memory": round(common.peak_memory()), "pages": pages}
+        if task in ("project", "version"):
+            publish.publish(directory, directory.manifest()["wheels"], plan.manifest_stamp(directory))
+    return {"seconds": loaded if task == "load" else seconds, **about}
+
+
+def tasks(directory: PlatformDirectory, wheels: Wheels, work: Path) -> Mapping[str, Callable[[], Callable[[], int]]]:
+    """Each prepares itself, and returns what is to be timed; that returns how many pages it has dealt with."""
+    stamp = plan.manifest_stamp(directory)
+
+    def floor() -> Callable[[], int]:
+        contents = {f"{work}/simple/{path}": text.encode() for path, text in publish.pages(wheels).items()}
+        return lambda: bare(contents)
+
+    def full() -> Callable[[], int]:
+        fresh = PlatformDirectory(work, NAME)
+        fresh.create()
+        return lambda: written(fresh, wheels, stamp)
+
+    def with_one_more(filename: str) -> Callable[[], int]:
+        more = {**wheels, filename: {**next(iter(wheels.values())), "sha256": "ab" * 32}}
+        return lambda: written(directory, more, "")
+
+    def unaltered() -> int:
+        remembered = plan.read_json(directory.published_path)
+        return 0 if publish.unaltered(directory, remembered, stamp) else sys.exit("there is drift")
+
+    return {
+        "floor": floor,
+        "full": full,
+        "project": lambda: with_one_more("new_project-1.0-py3-none-any.whl"),
+        "version": lambda: with_one_more("project_7-99.0-py3-none-any.whl"),
+        "unchanged": lambda: lambda: written(directory, wheels, stamp),
+        "noop": lambda: unaltered,
+        "stat": lambda: partial(looked_at, [str(path) for path in (directory.public / "simple").rglob("index.*")]),
+        "load": lambda: lambda: len(wheels),
+    }
+
+
+def bare(contents: Mapping[str, bytes]) -> int:
+    """Nothing but the files: who writes pages that readers see whole cannot do less."""
+    made = set()
+    for path, content in contents.items():
+        folder = os.path.dirname(path)
+        if folder not in made:
+            os.makedirs(folder, exist_ok=True)
+            made.add(folder)
+        with open(f"{path}.tmp", "wb") as file:
+            file.write(content)
+        os.rename(f"{path}.tmp", path)
+    os.sync()
+    return len(contents)
+
+
+def written(directory: PlatformDirectory, wheels: Wheels, stamp: str) -> int:
+    return len(publish.publish(directory, wheels, stamp)["written"])
+
+
+def looked_at(paths: list[str]) -> int:
+    for path in paths:
+        os.lstat(path)
+    return len(paths)
+
+
+# -- beside others -------------------------------------------------------------------------------------------
+
+
+def beside(field: Beside, shape: Shape, rounds: int) -> bool:
+    """All pages of all tools in turns, then what one more wheel costs each; True if we are ahead of each."""
+    good = True
+    for title, prepare in (("all pages, first time", field.from_nothing), ("one wheel more", field.with_one_more)):
+        samples = common.interleaved(rounds, {tool: partial(field.run, tool, prepare) for tool in (OURS, *TOOLS)})
+        for own in samples.values():
+            for sample in own:
+                sample.seconds = sample.about
+        common.compare(f"{shape[0]} wheels of {shape[1]} projects, {title}", samples, OURS, {})
+        slowest = common.median(samples[OURS])
+        good &= all(slowest < common.median(samples[tool]) for tool in TOOLS)
+    print(f"\nahead of each: {'kept' if good else 'MISSED'}")
+    return good
+
+
+def installed(venv: Path, tool: str) -> Path:
+    """The tool's program, in an environment that has nothing else."""
+    print(f"installing {tool}", file=sys.stderr, flush=True)
+    subprocess.run([sys.executable, "-m", "venv", venv], check=True)
+    command = [venv / "bin" / "pip", "install", "--quiet", *TOOLS[tool]]
+    subprocess.run(command, check=True, env=common.environment())
+    return venv / "bin" / tool
+
+
+def whole(target: Path) -> None:
+    """What we do in a process of our own: read the manifest, and publish."""
+    directory = PlatformDirectory(target, NAME)
+    with rarely_collected():
+        publish.publish(directory, directory.manifest()["wheels"], plan.manifest_stamp(directory))
+
+
+class Beside:
+    """The same wheels for each tool, in a directory of its own, and all that it can be told of them beforehand."""
+
+    def __init__(self, place: Path, target: Path, programs: Mapping[str, Path]) -> None:
+        self.place, self.programs = place, programs
+        self.wheels = PlatformDirectory(target, NAME).manifest()["wheels"]
+        # What comes as one more.
+        self.last = max(self.wheels)
+        self.ours = PlatformDirectory(place / OURS, NAME)
+        self.lists = {name: place / f"{name}.jsonl" for name in ("now", "before")}
+        self.folders = {tool: place / tool for tool in ("dir2pi", "pypi-mirror")}
+        # Where each writes; dir2pi and we beside the wheels, the others anywhere.
+        self.pages = {
+            OURS: self.ours.public / "simple",
+            "dir2pi": self.folders["dir2pi"] / "simple",
+            **{tool: place / f"{tool} pages" for tool in ("dumb-pypi", "pypi-mirror")},
+        }
+        self.ours.create()
+        for directory in (self.ours.public, *self.folders.values()):
+            directory.mkdir(parents=True, exist_ok=True)
+            for filename in self.wheels:
+                os.link(target / NAME / filename, directory / filename)
+        # Without that, it would open and hash each wheel every time.
+        call(programs["pypi-mirror"], "write-metadata", "-d", self.folders["pypi-mirror"])
+
+    def run(self, tool: str, prepare: Callable[[str], None]) -> float:
+        """Seconds that the tool needs, its start included."""
+        prepare(tool)
+        os.sync()
+        began = time.perf_counter()
+        call(*self._command(tool))
+        return time.perf_counter() - began
+
+    def from_nothing(self, tool: str) -> None:
+        self._have(tool, self.wheels)
+        for path in (self.ours.published_path, self.ours.publication_path, self.lists["before"]):
+            path.unlink(missing_ok=True)
+        if self.pages[tool].exists():
+            self.pages[tool].rename(self.place / f"old {tool} {time.monotonic_ns()}")
+
+    def with_one_more(self, tool: str) -> None:
+        self._have(tool, {name: record for name, record in self.wheels.items() if name != self.last})
+        self.lists["before"].unlink(missing_ok=True)
+        call(*self._command(tool))
+        if tool == "dumb-pypi":
+            self.lists["now"].rename(self.lists["before"])
+        self._have(tool, self.wheels)
+
+    def _have(self, tool: str, wheels: Wheels) -> None:
+        if tool == OURS:
+            self.ours.save_manifest({"format": 1, "wheels": wheels})
+        elif tool == "dumb-pypi":
+            self.lists["now"].write_text("".join(f"{json.dumps(about)}\n" for about in map(told, wheels.items())))
+        else:
+            wheel = self.folders[tool] / self.last
+            wheel.unlink(missing_ok=True)
+            if self.last in wheels:
+                os.link(self.ours.public / self.last, wheel)
+
+    def _command(self, tool: str) -> list[object]:
+        """The quickest way in which it makes what clients need, and remembers what it can."""
+        if tool == OURS:
+            return [sys.executable, __file__, "--whole", self.ours.target]
+        if tool == "dir2pi":
+            return [self.programs[tool], self.folders[tool]]
+        if tool == "pypi-mirror":
+            return [self.programs[tool], "create", "-d", self.folders[tool], "-m", self.pages[tool]]
+        options = ["--no-per-release-json", "--no-generate-timestamp", "--packages-url", "../../"]
+        known = ["--previous-package-list-json", self.lists["before"]] if self.lists["before"].exists() else []
+        lists = ["--package-list-json", self.lists["now"], *known]
+        return [self.programs[tool], *lists, *options, "--output-dir", self.pages[tool]]
+
+
+def told(wheel: tuple[str, Mapping[str, Any]]) -> dict[str, object]:
+    """What dumb-pypi can be told of a wheel; to be told it saves it from looking for itself."""
+    filename, record = wheel
+    return {
+        "filename": filename,
+        "hash": f"sha256={record['sha256']}",
+        "core_metadata": f"sha256={record['metadata_sha256']}",
+        "requires_python": record["requires_python"],
+        "upload_timestamp": 1767225600,
+    }
+
+
+def call(*command: object) -> None:
+    words = list(map(str, command))
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=common.environment())
+    if done.returncode:
+        sys.exit(f"{' '.join(words)} returned {done.returncode}:\n{done.stderr[-3000:]}")
+
+
+# -- what is published ---------------------------------------------------------------------------------------
+
+
+def fill(target: Path, shape: Shape, *, real: bool) -> None:
+    """A platform that is recorded and published; the wheels themselves only where somebody opens them."""
+    print(f"making {shape[0]} wheels of {shape[1]} projects", file=sys.stderr, flush=True)
+    directory = PlatformDirectory(target, NAME)
+    directory.create()
+    manifest = directory.manifest()
+    if real:
+        from tests.support.dists import make_wheel
+
+        for name, version in releases(shape):
+            make_wheel(directory.public, name, version, requires=["project-1", "project-2>=1"], requires_python=">=3.9")
+        with rarely_collected():
+            directory.record(manifest, [path.name for path in directory.public.glob("*.whl")])
+    else:
+        record = {"origin": "index", "size": 12345, "requires_python": ">=3.9", "admitted": "2026-01-01T00:00:00Z"}
+        for number, (name, version) in enumerate(releases(shape)):
+            filename = f"{name.replace('-', '_')}-{version}-py3-none-any.whl"
+            manifest["wheels"][filename] = {**record, **dict.fromkeys(("sha256", "metadata_sha256"), f"{number:064x}")}
+        directory.save_manifest(manifest)
+    publish.publish(directory, manifest["wheels"], plan.manifest_stamp(directory))
+
+
+def releases(shape: Shape) -> list[tuple[str, str]]:
+    wheels, projects = shape
+    return [(f"project-{n % projects}", f"{n // projects}.{n % 23}.{n % 7}") for n in range(wheels)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
