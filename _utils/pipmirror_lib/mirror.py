@@ -22,7 +22,7 @@ from functools import cached_property
 from pathlib import Path
 
 from pipmirror_lib import latecomers, locks, mounts, owners, processes, records
-from pipmirror_lib.durable import TEMPORARY, move, sync, write_atomically
+from pipmirror_lib.durable import TEMPORARY, move, sync, sync_all, write_atomically
 from pipmirror_lib.errors import MirrorError, WheelError, why
 from pipmirror_lib.moments import now
 from pipmirror_lib.profile import TargetProfile
@@ -160,6 +160,7 @@ class PlatformDirectory:
             metadata, record = _describe(self.public / name, name)
             self._side_file(name, metadata)
             manifest["wheels"][name] = {"sha256": sha256, "origin": "adopted", **record}
+        self._sync_side_files(names)
         self.save_manifest(manifest)
 
     def forget(self, manifest: Record, filenames: Iterable[str]) -> None:
@@ -197,6 +198,7 @@ class PlatformDirectory:
         try:
             with ThreadPoolExecutor(8) as pool:
                 described = list(pool.map(self._prepare, batch))
+            sync_all(path for admission in batch for path in (admission.staged, _side(admission.staged)))
             promised = {a.filename: {**a.record, **more} for a, more in zip(batch, described, strict=True)}
             self._promise(promised)
             for admission in batch:
@@ -215,7 +217,6 @@ class PlatformDirectory:
         advertised.write_bytes(metadata)
         for path in (admission.staged, advertised):
             self.own(path, self.files.file_mode)
-            sync(path)
         return record
 
     def remove(self, manifest: Record, filenames: Iterable[str], hide: Callable[[Record], object]) -> None:
@@ -255,10 +256,14 @@ class PlatformDirectory:
         path = _side(self.public / filename)
         if not (path.is_file() and path.read_bytes() == metadata):
             mode = self.files.file_mode
-            write_atomically(path, metadata, mode=mode, durable=True, finish=lambda new: self.own(new, mode))
+            write_atomically(path, metadata, mode=mode, finish=lambda new: self.own(new, mode))
+
+    def _sync_side_files(self, filenames: Iterable[str]) -> None:
+        """Have METADATA, and all names in the directory, on the disk before a record says that they are there."""
+        sync_all([*(_side(self.public / name) for name in filenames), self.public])
 
     def _settle(self, manifest: Record, entered: Mapping[str, Record]) -> None:
-        sync(self.public)
+        self._sync_side_files(entered)
         manifest["wheels"].update(entered)
         self.save_manifest(manifest)
         self.journal_path.unlink(missing_ok=True)
