@@ -16,6 +16,7 @@ import re
 import shlex
 import signal
 import socket as _socket
+import struct
 import subprocess
 import time
 from pathlib import Path
@@ -184,6 +185,8 @@ def start(
         return False
     _remove_if_stale(Path(pidfile), "dockerd")
     _remove_if_stale(Path(exec_root, "containerd", "containerd.pid"), "containerd")
+    # Elsewhere an init system would make it.
+    Path(socket).parent.mkdir(mode=0o700, exist_ok=True)
     offset = _size(Path(log))
     process = _spawn(command, Path(log))
     problem = _wait(process, socket, timeout, Path(pidfile))
@@ -192,9 +195,9 @@ def start(
     return True
 
 
-def stop(socket: str = SOCKET, timeout: float = 60, pidfile: str = PIDFILE) -> bool:
+def stop(socket: str = SOCKET, timeout: float = 60) -> bool:
     """
-    Stop a Docker engine that no init system looks after, and with it every container that it runs.
+    Stop an engine that no init system looks after, and with it every container that it runs.
 
     It is asked to end, never killed.
 
@@ -204,12 +207,9 @@ def stop(socket: str = SOCKET, timeout: float = 60, pidfile: str = PIDFILE) -> b
     timeout : 60
         Seconds (number) to wait until it has ended.
 
-    pidfile : /var/run/docker.pid
-        File (string) with the engine's process id.
+    Returns ``True`` if an engine was stopped, ``False`` if none answered.
 
-    Returns ``True`` if an engine was stopped, ``False`` if none ran.
-
-    Raises ``CommandExecutionError`` if an engine answers whose process is not known, or that does not end.
+    Raises ``CommandExecutionError`` if an init system listens for the engine, or if it does not end.
 
     CLI Example:
 
@@ -217,21 +217,27 @@ def stop(socket: str = SOCKET, timeout: float = 60, pidfile: str = PIDFILE) -> b
 
         salt '*' docker_engine.stop
     """
-    if not _is_alive(Path(pidfile), "dockerd"):
-        if ping(socket):
-            raise CommandExecutionError(
-                f"An engine answers on {socket}, but {pidfile} does not name its process: stop it"
-            )
+    if not ping(socket):
         return False
-    pid = int(Path(pidfile).read_text())
+    pid = _listener(socket)
+    if pid <= 1:
+        raise CommandExecutionError(
+            f"The engine on {socket} belongs to an init system or another container: stop it there"
+        )
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + timeout
-    # dockerd removes its file last.
-    while _is_alive(Path(pidfile), "dockerd"):
+    while _process(pid):
         if time.monotonic() > deadline:
             raise CommandExecutionError(f"The engine (process {pid}) did not end within {timeout} s")
         time.sleep(_POLL_SECONDS)
     return True
+
+
+def _listener(socket: str) -> int:
+    """The process that listens there: of a connection, the kernel knows who is at the other end."""
+    with _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM) as connection:
+        connection.connect(socket)
+        return int(struct.unpack("3i", connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12))[0])
 
 
 def _remove_if_stale(pidfile: Path, program: str) -> None:
@@ -243,15 +249,23 @@ def _remove_if_stale(pidfile: Path, program: str) -> None:
 
 
 def _is_alive(pidfile: Path, program: str) -> bool:
-    """Does the file name a live process of that program? A zombie is none, though /proc still lists it."""
+    """Does the file name a live process of that program?"""
     try:
         pid = int(pidfile.read_text())
-        stat = Path(f"/proc/{pid}/stat").read_text()
     except (OSError, ValueError):
         return False
-    match = re.match(r"\d+ \((?P<program>.*)\) (?P<state>\S)", stat, re.DOTALL)
     # The kernel keeps 15 characters of a name.
-    return match is not None and match["program"] == program[:15] and match["state"] not in "ZX"
+    return _process(pid) == program[:15]
+
+
+def _process(pid: int) -> str:
+    """The name of that process, '' where it lives no more. A zombie does not, though /proc still lists it."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return ""
+    match = re.match(r"\d+ \((?P<program>.*)\) (?P<state>\S)", stat, re.DOTALL)
+    return match["program"] if match and match["state"] not in "ZX" else ""
 
 
 def _spawn(command: str, log: Path) -> subprocess.Popen[bytes]:

@@ -34,7 +34,7 @@ $SIG{TERM} = sub { unlink $pidfile, $path; exit 0 };
 unlink $path;
 my $server = IO::Socket::UNIX->new(Local => $path, Listen => 5) or die;
 while (my $client = $server->accept) {
-    my $asked = <$client>;
+    my $asked = <$client> // next;
     my $running = -e '/run/stand-in-runs' ? '[{"Names": ["/web"]}]' : '[]';
     my $body = $asked =~ m{/containers/json} ? $running : 'OK';
     print $client "HTTP/1.1 200 OK\r\nContent-Length: " . length($body) . "\r\n\r\n$body";

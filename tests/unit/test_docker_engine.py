@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pytest
 from salt.exceptions import CommandExecutionError
@@ -52,8 +52,8 @@ server.bind(path)
 server.listen()
 while True:
     connection, _ = server.accept()
-    connection.recv(4096)
-    connection.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nOK")
+    if connection.recv(4096):
+        connection.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nOK")
     connection.close()
 """
 
@@ -217,6 +217,11 @@ class TestStart:
         with pytest.raises(CommandExecutionError, match=message):
             docker_engine.start(command, engine.socket, log=str(engine.log), pidfile=str(engine.pidfile))
 
+    def test_makes_the_sockets_directory(self, engine: Engine) -> None:
+        engine.socket = str(engine.directory / "run" / "sock")
+        engine.start()
+        assert Path(engine.socket).parent.stat().st_mode & 0o777 == 0o700
+
     def test_log_that_cannot_be_written(self, engine: Engine) -> None:
         engine.log = engine.directory / "none" / "log"
         with pytest.raises(CommandExecutionError, match=r"could not be started: .*No such file"):
@@ -225,7 +230,7 @@ class TestStart:
 
 class TestStop:
     def stop(self, engine: Engine, timeout: float = 10) -> bool:
-        return docker_engine.stop(engine.socket, timeout, str(engine.pidfile))
+        return docker_engine.stop(engine.socket, timeout)
 
     def test_ends_what_runs(self, engine: Engine) -> None:
         engine.start()
@@ -240,11 +245,16 @@ class TestStop:
         assert docker_engine.ping(engine.socket)
         os.kill(engine.pid, signal.SIGKILL)
 
-    def test_an_engine_of_which_no_process_is_known(self, engine: Engine) -> None:
+    def test_an_engine_of_an_init_system(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
         engine.start()
-        with pytest.raises(CommandExecutionError, match="does not name its process"):
-            docker_engine.stop(engine.socket, 10, str(engine.directory / "none"))
+        monkeypatch.setattr(docker_engine, "_listener", lambda socket: 1)
+        with pytest.raises(CommandExecutionError, match="belongs to an init system"):
+            self.stop(engine)
         assert docker_engine.ping(engine.socket)
+
+    def test_knows_who_listens(self, engine: Engine) -> None:
+        engine.start()
+        assert docker_engine._listener(engine.socket) == engine.pid
 
 
 def _reply(body: bytes, status: bytes = b"200 OK") -> bytes:
@@ -324,13 +334,10 @@ class TestState:
             paths = {"log": engine.log, "pidfile": engine.pidfile, "exec_root": engine.directory}
             return docker_engine.start(**arguments, **{name: str(path) for name, path in paths.items()})
 
-        def stop(**arguments: Any) -> bool:
-            return docker_engine.stop(**arguments, pidfile=str(engine.pidfile))
-
         functions = {
             "ping": docker_engine.ping,
             "start": start,
-            "stop": stop,
+            "stop": docker_engine.stop,
             "containers": lambda socket: self.running,
         }
         functions = {f"docker_engine.{name}": function for name, function in functions.items()}
