@@ -42,6 +42,19 @@ def test_synced(site: Site, loaders: Callable[..., Loaders]) -> None:
     assert again.comment == "Every set is satisfied, by 2 wheels"
 
 
+def test_two_mirrors_have_states_of_two_names_and_one_wheel_is_one(site: Site, loaders: Callable[..., Loaders]) -> None:
+    other = {"target": str(site.directory / "other"), "packages": ["beta<2"]}
+    site.settings["mirrors"] = {"default": {}, "second": other}
+    prepared(site)
+    states = loaders().states.pipmirror
+    for mirror, name in (("default", PLATFORM), ("second", f"second:{PLATFORM}")):
+        assert states.synced(PLATFORM, mirror=mirror).name == name
+    assert states.synced(PLATFORM, mirror="second").comment == "Every set is satisfied, by 1 wheel"
+    (site.directory / "other" / PLATFORM / "beta-1.0-py3-none-any.whl").unlink()
+    ret = loaders(test=True).states.pipmirror.synced(PLATFORM, mirror="second")
+    assert "forget what is gone: 1 wheel" in ret.comment
+
+
 def test_changes_name_old_and_new(site: Site, loaders: Callable[..., Loaders]) -> None:
     states = loaders().states
     states.pipmirror.synced(PLATFORM, packages=["beta<2"])
