@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,7 +102,10 @@ def paths(kernel: str, environment: Mapping[str, str]) -> dict[str, Path]:
         data = Path(environment.get("PROGRAMDATA") or "C:\\ProgramData")
         return {"pip": data / "pip" / "pip.ini", "uv": data / "uv" / "uv.toml"}
     pip = Path("/Library/Application Support/pip/pip.conf" if kernel == "Darwin" else "/etc/pip.conf")
-    return {"pip": pip, "uv": Path("/etc/uv/uv.toml")}
+    # uv reads the first that is there, and nothing of the others.
+    folders = [*(environment.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":"), "/etc"]
+    there = (file for folder in folders if folder if (file := Path(folder, "uv", "uv.toml")).is_file())
+    return {"pip": pip, "uv": next(there, Path("/etc/uv/uv.toml"))}
 
 
 def pip_options(client: Client) -> dict[str, str]:
@@ -120,8 +125,21 @@ def uv_options(client: Client) -> dict[str, str]:
     if client.trusted:
         options["allow-insecure-host"] = f"[{_toml(client.host)}]"
     if client.ca_cert:
-        options["native-tls"] = "true"
+        options["native-tls" if _is_old_uv() else "system-certs"] = "true"
     return options
+
+
+def _is_old_uv() -> bool:
+    """Whether the uv of this machine is older than 0.11, which brought the new name; each refuses names it lacks."""
+    program = shutil.which("uv")
+    if program is None:
+        return False  # whoever installs one has a newer one
+    try:
+        done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    found = re.search(r"uv (\d+)\.(\d+)", done.stdout)
+    return found is not None and (int(found[1]), int(found[2])) < (0, 11)
 
 
 def _toml(text: str) -> str:

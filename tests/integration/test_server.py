@@ -24,6 +24,7 @@ from tests.support.localindex import LocalIndex
 from tests.support.salt import Minion
 from tests.support.site import IMAGE, PLATFORM, Site
 from tests.support.target import Target
+from tests.support.tls import Authority
 
 pytestmark = pytest.mark.integration
 
@@ -262,13 +263,25 @@ def test_who_may_read(served: Served) -> None:
     assert served.get(f"{PLATFORM}/").status_code == 403
 
 
-def test_over_tls(served: Served) -> None:
-    certificate, key = served.directory / "server.pem", served.directory / "server.key"
-    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=mirror"]
+@pytest.fixture(scope="module")
+def identity(served: Served) -> tuple[Path, dict[str, str]]:
+    """An authority that clients may trust, and a certificate of it for both of the server's addresses."""
+    authority = Authority(served.directory / "authority")
+    addresses = served.server.address(), served.server.address(served.network)
+    certificate, key = authority.issue(served.directory, *addresses)
+    return authority.bundle, {"certificate": str(certificate), "key": str(key)}
+
+
+@pytest.fixture
+def over_tls(served: Served, identity: tuple[Path, dict[str, str]]) -> tuple[Served, Path]:
+    if served.settings != {"tls": identity[1]}:
+        serve(served, tls=identity[1])
+    return served, identity[0]
+
+
+def test_over_tls(over_tls: tuple[Served, Path]) -> None:
+    served, certificate = over_tls
     address = served.server.address()
-    made += ["-addext", f"subjectAltName=IP:{address}", "-out", str(certificate), "-keyout", str(key)]
-    subprocess.run(made, check=True, capture_output=True, timeout=60)
-    serve(served, tls={"certificate": str(certificate), "key": str(key)})
     plain = served.get(f"{PLATFORM}/simple/?x=1")
     assert (plain.status_code, plain.headers["Location"]) == (301, f"https://{address}/{PLATFORM}/simple/?x=1")
     secure = requests.get(f"https://{address}/{PLATFORM}/simple/", verify=str(certificate), timeout=10)
@@ -276,9 +289,9 @@ def test_over_tls(served: Served) -> None:
 
 
 @pytest.fixture
-def consumer(plain: Served) -> Iterator[Box]:
+def consumer(served: Served) -> Iterator[Box]:
     """A machine that reaches nothing but the mirror."""
-    with box(plain.image, [plain.directory], network=plain.network) as client:
+    with box(served.image, [served.directory], network=served.network) as client:
         yield client
 
 
@@ -301,6 +314,7 @@ def install_with_both(consumer: Box, *requirements: str) -> dict[str, str]:
     return found
 
 
+@pytest.mark.usefixtures("plain")
 def test_a_consumer_installs_from_the_mirror_alone(served: Served, consumer: Box) -> None:
     assert consumer.run("pip", "download", "--no-cache-dir", "--timeout", "1", "--retries", "0", "alpha").returncode
     consumer.good("sh", "-c", "printf '[global]\\ntimeout = 7\\nindex-url = http://old.invalid/\\n' >/etc/pip.conf")
@@ -315,6 +329,21 @@ def test_a_consumer_installs_from_the_mirror_alone(served: Served, consumer: Box
     assert consumer.apply(minion, "pipmirror.client").code == 0
     assert consumer.good("cat", "/etc/pip.conf") == "[global]\ntimeout = 7\nindex-url = http://old.invalid/\n"
     assert consumer.run("test", "-e", "/etc/uv/uv.toml").returncode == 1
+
+
+def test_a_consumer_over_tls(over_tls: tuple[Served, Path], consumer: Box) -> None:
+    """pip has the certificate by its file, uv from the system's store; or nobody asks for one."""
+    served, certificate = over_tls
+    url = f"https://{served.server.address(served.network)}"
+    installing = ("pip", "install", "--target", "/opt/pip", "alpha")
+    configure(served, consumer, "tls", url=url)
+    assert consumer.run(*installing, PIP_RETRIES="0").returncode, "nobody vouches for it"
+    configure(served, consumer, "tls", url=url, ca_cert=str(certificate))
+    consumer.good(*installing)
+    assert "system-certs = true" in consumer.good("cat", "/etc/uv/uv.toml")
+    consumer.good(UV, "pip", "install", "--target", "/opt/uv", "alpha", SSL_CERT_FILE=str(certificate))
+    configure(served, consumer, "tls", url=url, trusted=True)
+    assert set(install_with_both(consumer, "beta").values()) == {"alpha-1.0.dist-info beta-2.0.dist-info"}
 
 
 def test_a_consumer_of_a_mounted_directory(served: Served, consumer: Box) -> None:

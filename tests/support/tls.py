@@ -18,6 +18,14 @@ class Authority:
         self.bundle = directory / "ca.pem"
         self._ca.cert_pem.write_to_path(self.bundle)
 
+    def issue(self, directory: Path, *names: str) -> tuple[Path, Path]:
+        """(certificate, key) of a server of these names, as files."""
+        issued = self._ca.issue_cert(*names)
+        certificate, key = directory / "server.pem", directory / "server.key"
+        issued.private_key_pem.write_to_path(key)
+        certificate.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
+        return certificate, key
+
     def context(self, *names: str, expired: bool = False) -> ssl.SSLContext:
         """What a server of these names (localhost and its address, unless told) serves with."""
         past = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=1)

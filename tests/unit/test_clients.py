@@ -56,7 +56,26 @@ def test_from_an_index_with_a_certificate() -> None:
     client = clients.load({"url": "https://mirror", "ca_cert": "/etc/ssl/our.pem"}, "rocky-9")
     url = "https://mirror/rocky-9/simple/"
     assert clients.pip_options(client) == {"index-url": url, "cert": "/etc/ssl/our.pem"}
-    assert clients.uv_options(client) == {"index-url": f'"{url}"', "native-tls": "true"}
+    assert clients.uv_options(client) == {"index-url": f'"{url}"', "system-certs": "true"}
+
+
+@pytest.mark.parametrize(
+    ("version", "name"),
+    [
+        ("echo uv 0.10.12", "native-tls"),
+        ("echo 'uv 0.11.0 (abc 2026-03-23)'", "system-certs"),
+        ("echo uv 1.0.0", "system-certs"),
+        ("exit 1", "system-certs"),
+    ],
+)
+def test_the_name_that_this_machines_uv_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, name: str
+) -> None:
+    program = tmp_path / "uv"
+    program.write_text(f"#!/bin/sh\n{version}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert name in clients.uv_options(clients.load({"url": "https://mirror", "ca_cert": "/etc/ssl/our.pem"}, "p"))
 
 
 def test_from_an_index_whose_certificate_is_not_checked() -> None:
@@ -106,6 +125,16 @@ def test_faults(settings: Any, told: str) -> None:
 )
 def test_paths(kernel: str, pip: str, uv: str) -> None:
     assert clients.paths(kernel, {"PROGRAMDATA": "D:/Data"}) == {"pip": Path(pip), "uv": Path(uv)}
+
+
+def test_the_file_that_uv_reads(tmp_path: Path) -> None:
+    """An administrator's own file in the other place would hide ours."""
+    environment = {"XDG_CONFIG_DIRS": f"{tmp_path}/a:{tmp_path}/b"}
+    assert clients.paths("Linux", environment)["uv"] == Path("/etc/uv/uv.toml")
+    own = tmp_path / "b" / "uv" / "uv.toml"
+    own.parent.mkdir(parents=True)
+    own.write_text("offline = true\n")
+    assert clients.paths("Linux", environment)["uv"] == own
 
 
 def test_mode_and_owner_stay(tmp_path: Path) -> None:
