@@ -261,7 +261,9 @@ def clean(mirror=None, platform=None, test=False, **settings):
 
 def publish(mirror=None, platform=None, test=False, **settings):
     """
-    Write the index pages (PEP 503 and PEP 691) of what lies in the mirror; an unchanged page is not touched.
+    Write the index pages (PEP 503 and PEP 691) and the pages for people (``index.html``, with style, script and data)
+    of what lies in the mirror; an unchanged page is not touched. Platforms that are declared no more leave the page of
+    all platforms when no platform is named.
 
     test : False
         True tells which pages would be written and removed, and writes none.
@@ -423,8 +425,8 @@ def wheels(mirror=None, platform=None, **settings):
     project, version, tags
         What its name says (str, str, sorted list of str).
 
-    sha256, size, requires_python, metadata_sha256
-        What the wheel is: the size in bytes, ``requires_python`` None where it does not say.
+    sha256, size, requires_python, metadata_sha256, summary
+        What the wheel is: the size in bytes, ``requires_python`` None where it does not say, ``summary`` one line.
 
     origin
         ``index``, ``built`` (here, from sources), ``url`` (fetched from one) or ``adopted`` (it lay there).

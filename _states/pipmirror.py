@@ -71,7 +71,7 @@ def synced(name, mirror=None, **settings):
 
 def published(name, mirror=None, **settings):
     """
-    Have the index pages of every platform say what lies there; repairs pages that were altered or removed.
+    Have the pages of every platform, for programs and for people, say what lies there; repairs what was altered.
 
     name
         A name (str) for the state, used for nothing else.
@@ -82,7 +82,8 @@ def published(name, mirror=None, **settings):
     settings
         Any setting of the pillar, to be overridden for this state.
 
-    Returns Salt's usual dictionary; ``changes`` hold the pages written and removed for each platform.
+    Returns Salt's usual dictionary; ``changes`` hold the pages written and removed for each platform, by their paths
+    below its directory (``../index.html`` is the page of all platforms).
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": "Every page is up to date"}
     try:

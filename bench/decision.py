@@ -63,14 +63,15 @@ def main() -> int:
 
 def fill(target: Path, wheels: int, roots: int) -> None:
     """A platform that is satisfied, recorded and published, and its caches."""
-    from pipmirror_lib.publish import publish
+    from pipmirror_lib.publication import publish
 
     mirror, directory = subject(target, roots)
     common.known_platform(directory, mirror.platforms[0])
     common.fill(directory.public, wheels, roots)
     manifest = directory.manifest()
     directory.record(manifest, (path.name for path in directory.public.glob("*.whl")))
-    publish(directory, manifest["wheels"], plan.manifest_stamp(directory))
+    platform = mirror.platforms[0]
+    publish(mirror, platform, plan.make(mirror, platform, directory), manifest["wheels"])
     time.sleep(2.1)  # a younger directory is not trusted, and the verdict would not be remembered
     first = plan.make(mirror, mirror.platforms[0], directory)
     if not first.nothing_to_do or len(first.closure) != wheels or not directory.verdict_path.exists():

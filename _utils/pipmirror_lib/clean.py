@@ -22,7 +22,7 @@ Report = dict[str, Any]
 def of_platform(directory: PlatformDirectory) -> sweep.Leftovers:
     """Staging, kept builds, logs (but those that the record of a wheel names), caches, and what has left the pages."""
     of_decisions = (directory.scan_cache, directory.verdict_path, directory.lists_path, directory.lock_path)
-    caches = (*of_decisions, directory.publication_path)
+    caches = (*of_decisions, directory.publication_path, directory.page_cache)
     return {
         "staging": sweep.older(sweep.entries(directory.staging), 0),
         **sweep.of_builds(directory, 0),

@@ -24,6 +24,7 @@ from pathlib import Path
 from pipmirror_lib import latecomers, locks, mounts, owners, processes, records
 from pipmirror_lib.durable import TEMPORARY, move, sync, sync_all, write_atomically
 from pipmirror_lib.errors import MirrorError, WheelError, why
+from pipmirror_lib.logs import short
 from pipmirror_lib.moments import now
 from pipmirror_lib.profile import TargetProfile
 from pipmirror_lib.settings import Files, Mirror
@@ -64,6 +65,8 @@ class PlatformDirectory:
         self.lock_path = self.private / "lock.cache"
         self.published_path = self.private / "published.json"
         self.publication_path = self.private / "published.cache"
+        self.shown_path = self.private / "shown.json"
+        self.page_cache = self.private / "page.cache"
         self.logs = self.private / "logs"
         self.staging = self.private / "staging"
         self.kept = self.private / "kept"
@@ -324,6 +327,7 @@ def _describe(path: Path, filename: str) -> tuple[bytes, Record]:
     return content, {
         "size": path.stat().st_size,
         "requires_python": metadata.requires_python,
+        "summary": short(metadata.summary),
         "metadata_sha256": hashlib.sha256(content).hexdigest(),
         "admitted": now(),
     }

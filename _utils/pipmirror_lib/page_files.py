@@ -21,7 +21,7 @@ class PageFiles:
         self.written: list[str] = []
         self._altered: list[str] = []
 
-    def write(self, path: str, text: str) -> None:
+    def write(self, path: str, content: bytes) -> None:
         """Replace a page, or begin it; `path` is relative."""
         page = f"{self._base}/{path}"
         new = self._folder(os.path.dirname(page))
@@ -31,7 +31,7 @@ class PageFiles:
             if not new:
                 _tell_apart(temporary, page)
 
-        durable.write_atomically(page, text.encode(), mode=self._directory.files.file_mode, finish=finish)
+        durable.write_atomically(page, content, mode=self._directory.files.file_mode, finish=finish)
         self.written.append(path)
         self._altered.append(page)
 

@@ -206,7 +206,9 @@ def _due(
         due.append(VERIFY)
     if directory.interrupted():
         due.append(RECOVER)
-    if plan.remarked or read_json(directory.published_path).get("manifest") != manifest_stamp(directory):
+    told = mirror.trial or read_json(directory.shown_path).get("shown") == shown(mirror, platform, directory, plan)
+    published = read_json(directory.published_path).get("manifest") == manifest_stamp(directory)
+    if plan.remarked or not (told and published):
         due.append(PUBLISH)
     if latecomers.due(directory.public):
         due.append(FREE)
@@ -314,6 +316,12 @@ def proofs(state: Mapping[str, Any], key: str) -> dict[str, Any]:
     verified = state.get("verified") or {}
     sets = verified.get("sets")
     return dict(sets) if verified.get("key") == key and isinstance(sets, dict) else {}
+
+
+def shown(mirror: Mirror, platform: Platform, directory: PlatformDirectory, plan: PlatformPlan) -> str:
+    """Stands for whatever the page for people says; nothing of it is new at a run that has nothing to do."""
+    answer = [plan.satisfied, sorted(plan.missing.items()), plan.closure_digest]
+    return _digest([manifest_stamp(directory), asked(mirror, platform), _stamp(directory.profile_path), *answer])
 
 
 def manifest_stamp(directory: PlatformDirectory) -> str:

@@ -15,7 +15,7 @@ from pipmirror_lib.moments import now
 from pipmirror_lib.platform_task import PlatformTask
 from pipmirror_lib.preparation import Preparation
 from pipmirror_lib.pruning import Pruning
-from pipmirror_lib.publish import publish
+from pipmirror_lib.publication import publish
 from pipmirror_lib.run import Run
 from pipmirror_lib.settings import Platform
 from pipmirror_lib.verdict import PlatformPlan
@@ -76,6 +76,7 @@ class PlatformSync:
 
     def _synced(self, manifest: Record, planned: PlatformPlan, upgrade: bool) -> list[str]:
         self.run.check()
+        moment = "" if planned.nothing_to_do and not upgrade else now()
         if not planned.satisfied or upgrade or any(line in planned.due for line in plan.ENGINE_WORK):
             self.preparation.make_if_possible(plan.REBUILD in planned.due)
             planned = self._tidy(manifest)
@@ -87,7 +88,7 @@ class PlatformSync:
         unproved = self.verification.verify(planned) if plan.VERIFY in planned.due else []
         # What does not install is not published, and a first failure leaves no pages of nothing.
         if not unproved and (not problems or manifest["wheels"] or self.directory.published_path.exists()):
-            self._publish(manifest)
+            self._publish(manifest, planned, "" if problems else moment)
         problems += unproved
         self._note_unneeded(planned)
         if not problems:
@@ -95,7 +96,7 @@ class PlatformSync:
             self._say(planned)
             if self.mirror.prune:
                 self._prune(self.task.plan(), manifest)
-            self.task.remember(synced=now(), failed={})
+            self.task.remember(synced=moment or now(), failed={})
         return problems
 
     def prepare_only(self, force: bool) -> list[str]:
@@ -121,7 +122,7 @@ class PlatformSync:
             planned = self._tidy(manifest)
             if plan.VERIFY in planned.due:
                 return ["not published: the sets were not verified; run pipmirror.sync or pipmirror.verify"]
-            self._publish(manifest)
+            self._publish(manifest, planned)
         return []
 
     def prune_only(self, force: bool, test: bool) -> list[str]:
@@ -238,9 +239,10 @@ class PlatformSync:
         self.run.check()
         return self.preparation.quarters
 
-    def _publish(self, manifest: Record) -> None:
+    def _publish(self, manifest: Record, planned: PlatformPlan, synced: str = "") -> None:
         self.run.check()
-        changed = publish(self.directory, manifest["wheels"], plan.manifest_stamp(self.directory))
+        whole = self.run.whole
+        changed = publish(self.mirror, self.platform, planned, manifest["wheels"], whole=whole, synced=synced)
         if changed["written"] or changed["removed"]:
             self.task.details["published"] = {key: len(paths) for key, paths in changed.items()}
 

@@ -11,7 +11,7 @@ from pipmirror_lib import plan, prune
 from pipmirror_lib.mirror import PlatformDirectory, Record
 from pipmirror_lib.moments import later
 from pipmirror_lib.prune import Outlook
-from pipmirror_lib.publish import publish
+from pipmirror_lib.publication import publish
 from pipmirror_lib.settings import Mirror, Platform
 from pipmirror_lib.verdict import PlatformPlan
 from pipmirror_lib.wheels import parse_name
@@ -83,7 +83,7 @@ class Pruning:
         """Take them away; what was proved of the others stays proved."""
         with self._proof_kept(planned):
             self.directory.remove(manifest, going, lambda staying: withdraw(self.directory, staying, going))
-        publish(self.directory, manifest["wheels"], plan.manifest_stamp(self.directory))
+        publish(self.mirror, self.platform, planned, manifest["wheels"])
         known = plan.read_json(self.directory.state_path).get("unneeded") or {}
         plan.remember(self.directory, unneeded={name: when for name, when in known.items() if name not in going})
 

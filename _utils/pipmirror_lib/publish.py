@@ -211,7 +211,7 @@ def publish(directory: PlatformDirectory, wheels: Mapping[str, Record], stamp: s
     gone, files = work.gone(), PageFiles(directory, work.simple)
     try:
         for path, text in work.differing():
-            files.write(path, text)
+            files.write(path, text.encode())
         files.remove(gone)
         files.flush()
     except OSError as error:

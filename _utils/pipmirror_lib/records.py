@@ -15,7 +15,7 @@ Record = dict[str, Any]
 _ANEW = "remove it and the wheels are recorded anew"
 _ALWAYS: Mapping[str, type] = {"sha256": str, "origin": str, "size": int, "metadata_sha256": str, "admitted": str}
 _MAYBE: Mapping[str, type] = {
-    **dict.fromkeys(("url", "upload_time", "requires_python", "log", "replaced"), str),
+    **dict.fromkeys(("url", "upload_time", "requires_python", "summary", "log", "replaced"), str),
     **dict.fromkeys(("direct", "build_requires"), list),
     "source": dict,
 }

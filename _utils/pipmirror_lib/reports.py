@@ -281,7 +281,15 @@ def _wheel(filename: str, record: Record, made: PlatformPlan, unmet: Iterable[Re
     asked = [f"{without_marker(one)} (declared)" for one in unmet if _meets(one, filename, record)]
     known = dict.fromkeys([*made.wanted_by.get(filename, ()), *asked])
     wanted_by = sorted(known, key=lambda who: (not who.endswith(" (declared)"), who))
-    absent: Record = {"url": "", "upload_time": "", "source": None, "direct": [], "yanked": None, "withdrawn": False}
+    absent: Record = {
+        "summary": "",
+        "url": "",
+        "upload_time": "",
+        "source": None,
+        "direct": [],
+        "yanked": None,
+        "withdrawn": False,
+    }
     absent[yanks.KEY] = None
     return {
         **absent,
@@ -296,21 +304,15 @@ def _wheel(filename: str, record: Record, made: PlatformPlan, unmet: Iterable[Re
 
 def drift(mirror: Mirror, name: str | None) -> dict[str, dict[str, list[str]]]:
     """{platform: pages that a publish would write and remove}; platforms that may not be published yet have none."""
-    from pipmirror_lib import publish
+    from pipmirror_lib import front, publication
 
     found: dict[str, dict[str, list[str]]] = {}
+    root = front.drift(mirror, whole=name is None and not mirror.trial)
     for platform in mirror.selected(name):
         directory = PlatformDirectory.of(mirror, platform.name)
-        # What was not proved to install is not published; why it was not, is for `sync` to say.
-        made = plan.make(mirror, platform, directory)
-        if directory.manifest_path.is_file() and plan.VERIFY not in made.due:
-            remembered = plan.read_json(directory.published_path)
-            if not made.remarked and publish.unaltered(directory, remembered, plan.manifest_stamp(directory)):
-                found[platform.name] = {"written": [], "removed": []}
-                continue
-            wheels = directory.manifest()["wheels"]
-            yanks.note(wheels, mirror)
-            changed, gone = publish.drift(directory, wheels)
-            removed = sorted(str(page.relative_to(directory.public)) for page in gone)
-            found[platform.name] = {"written": sorted(changed), "removed": removed}
+        if directory.manifest_path.is_file():
+            planned = plan.make(mirror, platform, directory)
+            # What was not proved to install is not published; why it was not, is for `sync` to say.
+            if plan.VERIFY not in planned.due:
+                found[platform.name] = publication.drift(mirror, platform, planned, root)
     return found

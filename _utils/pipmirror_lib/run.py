@@ -32,6 +32,8 @@ class Run:
         self.mirror = mirror
         self.board = Board(progress)
         self.failed = False
+        # It is for every platform that the mirror has, not for one, nor a trial.
+        self.whole = False
         self.interrupted = threading.Event()
         # Every platform of the mirror has all that is declared: what was fetched and not used, nobody will ask for.
         self.nothing_pending = False

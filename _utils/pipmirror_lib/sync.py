@@ -100,6 +100,7 @@ def _each(
     """Do one thing for all platforms, several at once; one that fails never stops the others."""
     platforms = mirror.selected(name)
     with rarely_collected(), Run(mirror, progress) as run, ThreadPoolExecutor(mirror.parallel) as pool:
+        run.whole = name is None and not mirror.trial
         tasks = [(p.name, pool.submit(_guarded, PlatformSync(run, p), act)) for p in platforms]
         try:
             while wait([task for _, task in tasks], TICK).not_done:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from pipmirror_lib import showcase_files
 from pipmirror_lib.errors import MirrorError, why
 from pipmirror_lib.mirror import PlatformDirectory, Record
 from pipmirror_lib.page_files import PageFiles
@@ -21,6 +22,8 @@ def withdraw(directory: PlatformDirectory, wheels: Mapping[str, Record], going: 
 
     What was published is forgotten, so that the next run publishes, whatever becomes of this one.
     """
+    if going:
+        showcase_files.withdraw(directory, going)
     simple = directory.public / "simple"
     named = {project: _named(simple / project) for project in sorted({parse_name(name).project for name in going})}
     named = {project: files for project, files in named.items() if not files.isdisjoint(going)}
@@ -34,11 +37,11 @@ def withdraw(directory: PlatformDirectory, wheels: Mapping[str, Record], going: 
     try:
         for path, content in pages(staying).items():
             if "/" in path:
-                files.write(path, content)
+                files.write(path, content.encode())
         if emptied:
             known = [project["name"] for project in _read(simple / "index.json").get("projects", ())]
             for path, content in root_pages([name for name in known if name not in emptied]).items():
-                files.write(path, content)
+                files.write(path, content.encode())
         files.remove(simple / name / page for name in sorted(emptied) for page in PAGES)
         files.flush()
     except OSError as error:

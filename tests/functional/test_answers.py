@@ -78,6 +78,7 @@ SHAPES: dict[str, Any] = {
                 "sha256": str,
                 "size": int,
                 "requires_python": (str, NOTHING),
+                "summary": str,
                 "metadata_sha256": str,
                 "origin": str,
                 "url": str,

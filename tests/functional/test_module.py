@@ -197,7 +197,7 @@ def test_publish_repairs(site: Site) -> None:
     page.write_text("vandalised")
     (site.public() / "simple" / "beta" / "index.json").unlink()
     drift = site.call("publish", test=True).value["platforms"][PLATFORM]
-    assert drift == {"written": ["alpha/index.html", "beta/index.json"], "removed": []}
+    assert drift == {"written": ["simple/alpha/index.html", "simple/beta/index.json"], "removed": []}
     assert page.read_text() == "vandalised"
     assert site.call("publish").code == 0
     site.check()

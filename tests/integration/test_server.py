@@ -214,6 +214,22 @@ def test_wget_finds_every_wheel(plain: Served, tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == plain.site.wheels()
 
 
+def test_people_get_pages(plain: Served) -> None:
+    for path, title in (("", "Python packages"), (f"{PLATFORM}/", PLATFORM)):
+        for accept in ("text/html", PIP_ACCEPT):
+            page = plain.get(path, Accept=accept)
+            assert page.headers["Content-Type"] == "text/html; charset=utf-8"
+            assert f"<h1>{title}</h1>" in page.text
+            assert "script-src 'self'" in page.headers["Content-Security-Policy"]
+    kinds = {"pipmirror.css": "text/css", "mirror.json": "application/json", "pipmirror.js": "application/javascript"}
+    for name, kind in kinds.items():
+        assert plain.get(f"{PLATFORM}/{name}").headers["Content-Type"].startswith(kind)
+    assert plain.get("mirror.json").json()["platforms"][0]["platform"] == PLATFORM
+    (plain.site.target / "elsewhere").mkdir()
+    (plain.site.target / "elsewhere" / "note.txt").write_text("mine")
+    assert "note.txt" in plain.get("elsewhere/").text, "what has no page is listed"
+
+
 def test_a_faulty_configuration_replaces_nothing(plain: Served) -> None:
     plain.minion.extra_pillar["pipmirror_server"]["allow"] = ["300.0.0.0/8"]
     answer = plain.server.apply(plain.minion, "pipmirror.server")

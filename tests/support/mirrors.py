@@ -82,4 +82,6 @@ def consistent(mirror: Mirror, name: str = "") -> None:
         assert (directory.public / f"{filename}.metadata").is_file()
     pages = [json.loads(p.read_text()) for p in (directory.public / "simple").glob("*/index.json")]
     assert {file["filename"] for page in pages for file in page["files"]} == set(recorded)
+    shown = json.loads((directory.public / "mirror.json").read_text())["projects"]
+    assert {file["filename"] for project in shown for file in project["files"]} == set(recorded)
     assert not directory.journal_path.exists()

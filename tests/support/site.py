@@ -128,7 +128,10 @@ class Site:
             assert sha256_of(public / f"{filename}.metadata") == record["metadata_sha256"]
         listed = [json.loads(page.read_text())["files"] for page in public.glob("simple/*/index.json")]
         assert {file["filename"] for files in listed for file in files} == set(recorded)
+        shown = json.loads((public / "mirror.json").read_text())["projects"]
+        assert {file["filename"] for project in shown for file in project["files"]} == set(recorded)
         allowed = {*recorded, *(f"{filename}.metadata" for filename in recorded), "simple"}
+        allowed |= {"index.html", "mirror.json", "pipmirror.css", "pipmirror.js"}
         assert {path.name for path in public.iterdir()} - {latecomers.HIDDEN} == allowed
         assert not (self.private(platform) / "journal.jsonl").exists()
 

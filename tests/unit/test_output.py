@@ -213,7 +213,7 @@ def test_a_sync(mirror: Mirror) -> None:
     assert lines[0].startswith("bookworm: done in ")
     assert "  added 2 wheels, 0 of them built here" in lines
     assert any(line.endswith(f"index  dep 1.0   {DEP}") for line in lines)
-    assert "  pages  6 written, 0 removed" in lines
+    assert "  pages  13 written, 0 removed" in lines
     assert lines[-1] == "1 of 1 platforms are satisfied"
 
 
@@ -283,7 +283,7 @@ def test_pages_that_would_be_written(synced: Mirror) -> None:
     assert see("publish", {"platforms": reports.drift(synced, None)}) == "bookworm: every page is up to date"
     (directory_of(synced).public / "simple" / "dep" / "index.html").write_text("drift")
     text = see("publish", {"platforms": reports.drift(synced, None)})
-    assert text.endswith("  to be written:\n    dep/index.html")
+    assert text.endswith("  to be written:\n    simple/dep/index.html")
 
 
 def test_what_is_declared(mirror: Mirror) -> None:

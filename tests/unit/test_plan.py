@@ -15,7 +15,7 @@ import pytest
 from pipmirror_lib import plan, resolve
 from pipmirror_lib.errors import ResolutionError
 from pipmirror_lib.mirror import PlatformDirectory
-from pipmirror_lib.publish import publish
+from pipmirror_lib.publication import publish
 from pipmirror_lib.settings import Mirror
 from pipmirror_lib.verdict import PlatformPlan
 
@@ -147,7 +147,7 @@ def test_a_broken_wheel_is_named_and_not_forgotten(mirror: Mirror, directory: Pl
 
 
 def test_everything_done_is_nothing_to_do(mirror: Mirror, directory: PlatformDirectory) -> None:
-    publish(directory, directory.manifest()["wheels"], plan.manifest_stamp(directory))
+    publish(mirror, mirror.platforms[0], make(mirror), directory.manifest()["wheels"])
     settle(directory)
     made = make(mirror)
     assert made.due == ()
@@ -348,8 +348,9 @@ def test_a_remembered_plan_is_the_plan(mirror: Mirror, directory: PlatformDirect
 def test_lists_are_not_read_before_somebody_asks(
     mirror: Mirror, directory: PlatformDirectory, asked: list[str]
 ) -> None:
-    publish(directory, directory.manifest()["wheels"], plan.manifest_stamp(directory))
+    publish(mirror, mirror.platforms[0], make(mirror), directory.manifest()["wheels"])
     settle(directory)
+    asked.clear()
     make(mirror)
     directory.lists_path.unlink()
     made = make(mirror)

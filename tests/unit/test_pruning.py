@@ -94,7 +94,7 @@ def test_a_sync_notes_what_the_pillar_needs_no_more(mirror: Mirror, server: Loca
     """Without engine and index, and without touching the manifest; then there is nothing to do."""
     planned = made(mirror)
     assert planned.satisfied
-    assert planned.due == (f"{plan.UNNEEDED}: 1 wheel",)
+    assert planned.due == (plan.PUBLISH, f"{plan.UNNEEDED}: 1 wheel")
     manifest = plan.manifest_stamp(directory_of(mirror))
     server.log.clear()
     result = synced(mirror)
@@ -411,7 +411,7 @@ def test_a_platform_of_another_image_than_was_profiled(
     assert held(changed, force=force) == prune.NOT_PROFILED
     assert unneeded(mirror) == {}, "nor does a clock begin"
     pruning = declare(tmp_path, server.url, platforms=platforms, keep_days=0, prune=True)
-    assert made(pruning).due == (plan.ENGINE_NEEDED,)
+    assert made(pruning).due == (plan.ENGINE_NEEDED, plan.PUBLISH)
 
 
 def test_a_mirror_that_is_not_there_is_not_made(tmp_path: Path, server: LocalIndex) -> None:

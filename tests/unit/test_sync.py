@@ -437,7 +437,7 @@ def test_after_ctrl_c_nothing_is_begun(declared: Mirror, server: LocalIndex, mon
 
     monkeypatch.setattr(mirror.PlatformDirectory, "admit", slow)
     monkeypatch.setattr(verification.Verification, "_install", lambda *_: began.append("installs"))
-    monkeypatch.setattr(platform_sync, "publish", lambda *_: began.append("publishes"))
+    monkeypatch.setattr(platform_sync, "publish", lambda *_, **__: began.append("publishes"))
     with interrupted_after(1.0):
         sync.sync(replace(declared, verify=True))
     assert began == []

@@ -102,7 +102,9 @@ def test_a_change_is_published_and_nothing_else(tmp_path: Path, mirror: Mirror, 
     for yanked, said in ((YANKED, REASON), ({"demo==2.0": ""}, True), ({"demo==1.0": "x"}, None)):
         declared = state(yanked=yanked)
         assert plan.PUBLISH in planned(declared).due
-        assert reports.drift(declared, None)["bookworm"]["written"] == ["demo/index.html", "demo/index.json"]
+        assert reports.drift(declared, None)["bookworm"]["written"] == [
+            *("index.html", "mirror.json", "simple/demo/index.html", "simple/demo/index.json")
+        ]
         good(declared)
         assert published(declared) == {NEW: said}
         settle(directory_of(mirror))
