@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
@@ -22,7 +23,7 @@ from pipmirror_lib.moments import in_utc
 from pipmirror_lib.page_files import PageFiles
 from pipmirror_lib.plan import read_json
 from pipmirror_lib.published import PAGES, ROOT, Publication
-from pipmirror_lib.wheels import parse_name
+from pipmirror_lib.wheels import parse_name, parse_version
 
 API_VERSION = "1.1"
 # One for all pages: to make it takes longer than to use it.
@@ -65,18 +66,27 @@ def _by_project(filenames: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _project(name: str, files: Mapping[str, Record]) -> dict[str, object]:
-    versions = sorted({parse_name(filename).version for filename in files})
     return {
         "meta": {"api-version": API_VERSION},
         "name": name,
-        "versions": [str(version) for version in versions],
+        "versions": _versions(filename.split("-", 2)[1] for filename in files),
         "files": [_file(filename, record) for filename, record in files.items()],
     }
 
 
+def _versions(texts: Iterable[str]) -> list[str]:
+    """In order; few spellings are many files', and projects share them."""
+    return list(dict.fromkeys(map(_spelled, sorted(dict.fromkeys(texts), key=parse_version))))
+
+
+@lru_cache(maxsize=65536)
+def _spelled(version: str) -> str:
+    return str(parse_version(version))
+
+
 def _file(filename: str, record: Record) -> dict[str, object]:
     """What `published.digest` has to tell from something else."""
-    uploaded = in_utc(record.get("upload_time") or "")
+    uploaded = in_utc(record["upload_time"]) if record.get("upload_time") else ""
     entry = {
         "filename": filename,
         "url": _url(filename),
