@@ -147,7 +147,8 @@ def _is_clean(value: Any, place: str, faults: list[str]) -> bool:
     if place in ("docker:repo:distribution", "docker:repo:codename", "docker:repo:fallback"):
         pattern = _WORD
     if pattern and value and not pattern.fullmatch(value):
-        faults.append(f"{place}: {value!r} cannot be used there")
+        told = "it" if place == "docker:repo:uri" else repr(value)  # which may hold a password
+        faults.append(f"{place}: {told} cannot be used there")
         return False
     return not bad
 
@@ -236,9 +237,15 @@ def _repository(settings: Settings, system: Settings, grains: Mapping[str, Any],
     repo["kind"] = system["repository"]
     if repo["format"] not in ("list", "deb822"):
         faults.append(f"docker:repo:format: must be list or deb822, not {repo['format']!r}")
-    repo["distribution"] = repo["distribution"] or system.get("distribution", "")
+    own = repo["distribution"]
+    repo["distribution"] = own or system.get("distribution", "")
     if repo["kind"] == "apt":
+        if "@" in repo["uri"]:
+            faults.append(
+                "docker:repo:uri: everybody may read apt's list; keep name and password in /etc/apt/auth.conf.d"
+            )
         _choose_suite(repo, system, str(grains.get("oscodename", "")), faults)
+        repo["distribution"] = own or repo["distribution"]
     elif not repo["distribution"]:
         faults.append(
             f"docker:provider: Docker publishes no packages for {grains.get('os')}; choose another provider, or set "

@@ -5,6 +5,7 @@ docker_sls.yaml holds what comes out for systems that no test can run on: grains
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import shutil
@@ -207,6 +208,38 @@ def test_onedir(render: Callable[..., States]) -> None:
         "no_index": True,
         "reload_modules": True,
     }
+
+
+def _lacks_the_sdk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+
+
+def test_the_sdk_comes_back_after_an_upgrade_of_salt(
+    render: Callable[..., States], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = render("docker.python", grains=DEBIAN)
+    assert states["docker-python"]["function"] == "test.nop"
+    _lacks_the_sdk(monkeypatch)
+    states = render("docker.python", grains=DEBIAN)
+    assert states["docker-python"]["function"] == "pip.installed"
+    assert states["docker-python"]["bin_env"] == "/salt/bin/python3"
+
+
+@pytest.mark.parametrize(
+    ("grains", "package"),
+    [(DEBIAN, "python3-docker"), ({**DEBIAN, "os": "Arch", "os_family": "Arch"}, "python-docker")],
+)
+def test_the_sdk_of_the_systems_own_python(
+    render: Callable[..., States], monkeypatch: pytest.MonkeyPatch, grains: dict[str, str], package: str
+) -> None:
+    _lacks_the_sdk(monkeypatch)
+    for name in ("prefix", "base_prefix"):
+        monkeypatch.setattr(sys, name, "/usr")
+    states = render("docker.python", grains=grains)
+    assert states["docker-python"] == {"function": "pkg.installed", "name": package, "reload_modules": True}
 
 
 class TestColdMinion:

@@ -63,7 +63,11 @@ def good(pillar: Any = None, grains: dict[str, str] = DEBIAN) -> dict[str, Any]:
             {"provider": "snap"},
             "docker:provider: snap is not to be had on Debian; choose one of docker-ce, distro, podman",
         ),
-        ({"repo": {"uri": "https://m/x stable\ndeb http://evil"}}, "docker:repo:uri: 'https://m/x stable"),
+        ({"repo": {"uri": "https://m/x stable\ndeb http://evil"}}, "docker:repo:uri: it cannot be used there"),
+        (
+            {"repo": {"uri": "https://me:secret@mirror"}},
+            "docker:repo:uri: everybody may read apt's list; keep name and",
+        ),
         ({"repo": {"codename": "book worm"}}, "docker:repo:codename: 'book worm' cannot be used there"),
         ({"version": "1 --allow"}, "docker:version: '1 --allow' cannot be used there"),
         ({"repo": {"format": "one-line"}}, "docker:repo:format: must be list or deb822, not 'one-line'"),
@@ -81,6 +85,7 @@ def good(pillar: Any = None, grains: dict[str, str] = DEBIAN) -> dict[str, Any]:
 def test_faults(pillar: Any, fault: str) -> None:
     (found,) = resolve(pillar)["faults"]
     assert found.startswith(fault)
+    assert "secret" not in found
 
 
 def test_faults_come_together() -> None:
@@ -141,6 +146,12 @@ def test_derivatives(system: str, codename: str, suite: str) -> None:
 def test_a_codename_of_which_nothing_is_known(repo: dict[str, Any], suite: str) -> None:
     settings = good({"repo": repo}, {**DEBIAN, "oscodename": "forky"})
     assert f"/linux/{suite} stable" in settings["repo"]["contents"]
+
+
+def test_what_is_told_of_a_derivative_wins() -> None:
+    told = {"distribution": "debian", "codename": "bookworm"}
+    settings = good({"repo": told}, {**DEBIAN, "os": "Mint", "oscodename": "wilma"})
+    assert "/linux/debian bookworm stable" in settings["repo"]["contents"]
 
 
 def test_a_fallback_is_for_what_is_unknown_alone() -> None:
