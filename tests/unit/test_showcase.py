@@ -276,8 +276,12 @@ def test_the_moment_of_a_sync_that_looked_is_shown_and_is_no_change(
 
 
 def test_what_is_asked_for_is_shown_although_every_wheel_is_there(
-    tmp_path: Path, mirror: Mirror, server: LocalIndex
+    tmp_path: Path, mirror: Mirror, server: LocalIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from pipmirror_lib import platform_sync
+
+    moment = data(mirror)["synced"]
+    monkeypatch.setattr(platform_sync, "now", lambda: moment)  # a second later, the page of all platforms differs too
     more = declare(tmp_path, server.url, packages=["demo", "dep>=1"])
     assert plan.make(more, more.platforms[0], directory_of(more)).due == (plan.PUBLISH,)
     assert synced(more)["published"] == {"written": 2, "removed": 0}
