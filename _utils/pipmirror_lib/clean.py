@@ -47,8 +47,9 @@ def engines(
     """What the engines hold of ours: ({image: about it}, {container: its name}, what is to be said).
 
     Images of these platforms, unless another declared platform uses one as well; containers of runs that were killed.
+    Where no platform has an image, no engine is asked, or spoken of.
     """
-    mirrors = list(mirrors)
+    mirrors = [one for one in mirrors if any(platform.image for platform in one.platforms)]
     mine = {(one.target, name): one for one in mirrors for name in _names(one) if platform in (None, name)}
     others = [(one, name) for one in declared for name in _names(one) if (one.target, name) not in mine]
     needed = {image for one, name in others for image in _images(one, name)}

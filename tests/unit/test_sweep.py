@@ -292,6 +292,11 @@ def test_clean_takes_the_images_of_the_platforms_however_young(mirror: Mirror, e
     assert clean.engines([mirror], None, [mirror], test=False) == ({}, {}, [])
 
 
+def test_where_no_platform_has_an_image_clean_speaks_of_no_engine(tmp_path: Path) -> None:
+    here = declare(tmp_path, platforms=[{"name": "here"}])
+    assert clean.engines([here], None, [here], test=False) == ({}, {}, [])
+
+
 def test_clean_leaves_what_others_need(mirror: Mirror, tmp_path: Path, engine: Images) -> None:
     """Another platform of the declaration, a container, a platform that uses its base image as it is."""
     other = declare(tmp_path / "other")
