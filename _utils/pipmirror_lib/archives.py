@@ -18,6 +18,8 @@ from typing import IO, Any, cast
 
 # The directory of the largest known wheels has some 4 MB; a header of a tar archive some kilobytes.
 ZIP_READ, TAR_READ = 17 << 20, 4 << 20
+# Of all headers of a tar archive: those of large ones have some 20 MB, and a few that hold for all of its members.
+TAR_HEADERS, TAR_GLOBAL = 64 << 20, 100
 # RECORD of the largest known wheels has some 2 MB; whatever ends a line for some reader of it.
 RECORD_LIMIT = 32 << 20
 _ENDS = "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
@@ -45,6 +47,36 @@ class Careful:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
+
+
+class CarefulTar(Careful):
+    """A tar archive of which not much is read for a member, nor for all of them; what is passed over does not count."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__(file, TAR_READ)
+        self._left, self._left_for_all = TAR_READ, TAR_HEADERS
+
+    def read(self, size: int | None = -1) -> bytes:
+        content = super().read(size)
+        self._left -= len(content)
+        self._left_for_all -= len(content)
+        if min(self._left, self._left_for_all) < 0:
+            raise ValueError("its headers are larger than those of any real archive")
+        return content
+
+    def begin(self) -> None:
+        """With the next member."""
+        self._left = TAR_READ
+
+
+def members_of(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """One after the other, none of them kept; ValueError where headers could take our memory."""
+    for member in tar:
+        if len(tar.pax_headers) > TAR_GLOBAL:  # each member has a copy
+            raise ValueError("its headers are more than those of any real archive")
+        yield member
+        cast("Any", tar).members.clear()  # which its type does not tell of
+        cast("CarefulTar", tar.fileobj).begin()
 
 
 @contextmanager
@@ -85,4 +117,4 @@ def opened_tar(path: Path) -> Iterator[tarfile.TarFile]:
         file.seek(0)
         unpack = next((unpack for magic, unpack in _UNPACKERS if start.startswith(magic)), None)
         stream = stack.enter_context(unpack(file)) if unpack else file
-        yield stack.enter_context(tarfile.open(fileobj=cast("IO[bytes]", Careful(stream, TAR_READ)), mode="r:"))
+        yield stack.enter_context(tarfile.open(fileobj=cast("IO[bytes]", CarefulTar(stream)), mode="r:"))

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from pipmirror_lib.archives import check_packing, opened_tar, opened_zip
+from pipmirror_lib.archives import check_packing, members_of, opened_tar, opened_zip
 from pipmirror_lib.errors import BuildError
 from pipmirror_lib.logs import short
 from pipmirror_lib.parts import requirement
@@ -24,6 +24,8 @@ from pipmirror_lib.parts import requirement
 LEGACY_BACKEND = "setuptools.build_meta:__legacy__"
 LEGACY_REQUIRES = ("setuptools>=40.8.0",)
 _MEMBERS, _UNPACKED, _METADATA_SIZE = 200_000, 4 << 30, 1 << 20
+# The parser takes the square of the parts of a key: hours for what a megabyte can hold.
+_DOTS = 5000
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,8 @@ def _strings(table: Mapping[str, Any], key: str, default: Sequence[str] | None =
 
 
 def _toml(text: str) -> dict[str, Any]:
+    if any(line.count(".") > _DOTS for line in text.splitlines()):
+        raise ValueError(f"a line has more than {_DOTS} dots")
     # Python 3.10 has none of its own.
     parser: Any = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     table: dict[str, Any] = parser.loads(text)
@@ -116,7 +120,7 @@ def _members(sdist: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
                     yield info.filename, stream
         return
     with opened_tar(sdist) as tar:
-        for number, member in enumerate(tar):
+        for number, member in enumerate(members_of(tar)):
             if number > _MEMBERS or member.offset_data + member.size > _UNPACKED:
                 raise ValueError("too many members, or too large")
             yield member.name, tar.extractfile(member) if member.isreg() else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import lzma
 import tarfile
@@ -12,9 +13,10 @@ from pathlib import Path
 
 import pytest
 from pipmirror_lib import wheels
-from pipmirror_lib.errors import WheelError
+from pipmirror_lib.archives import members_of, opened_tar
+from pipmirror_lib.errors import BuildError, WheelError
 from pipmirror_lib.profile import specifier_of
-from pipmirror_lib.sdists import read_pkg_info
+from pipmirror_lib.sdists import read_build_system, read_pkg_info
 
 from tests.support.dists import make_sdist, make_wheel
 from tests.support.memory import measured
@@ -174,6 +176,55 @@ def test_programs_by_the_million(tmp_path: Path) -> None:
 def test_a_requirement_packed_as_no_wheel_is(tmp_path: Path) -> None:
     wheel = packed(tmp_path / NAME, zipfile.ZIP_LZMA, said=15 << 20)
     assert "neither nothing nor deflate" in refused(wheel, "needed")
+
+
+def _packed_tar(path: Path, *pieces: bytes) -> Path:
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        for piece in pieces:
+            file.write(piece)
+    return path
+
+
+def _tar_member(name: str, kind: bytes, content: bytes) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.type, info.size = kind, len(content)
+    return info.tobuf(tarfile.GNU_FORMAT) + content + bytes(-len(content) % 512)
+
+
+def _record(key: str, value: str) -> bytes:
+    body = f" {key}={value}\n"
+    length = next(n for n in range(len(body), len(body) + 20) if len(str(n)) + len(body) == n)
+    return f"{length}{body}".encode()
+
+
+def test_headers_that_hold_for_all(tmp_path: Path) -> None:
+    """Each of them is small enough, and there is no end of them."""
+    large = (_tar_member("g", b"g", _record(f"k{n}", "v" * (3 << 20))) for n in range(3))
+    assert "headers are larger" in refused(_packed_tar(tmp_path / "demo-1.0.tar.gz", *large))
+    member = _tar_member("demo-1.0/x", b"0", b"")
+    between = (_tar_member("g", b"g", _record(f"k{n}", "v" * (3 << 20))) + member for n in range(30))
+    assert "headers are larger" in refused(_packed_tar(tmp_path / "demo-1.0.tar.gz", *between))
+    many = _tar_member("g", b"g", b"".join(_record(f"k{n}", "v") for n in range(1000)))
+    assert "headers are more than" in refused(_packed_tar(tmp_path / "demo-1.0.tar.gz", many, member))
+
+
+def test_a_file_of_nothing_but_holes(tmp_path: Path) -> None:
+    sparse = {"major": "1", "minor": "0", "name": "demo-1.0/PKG-INFO", "realsize": "10"}
+    head = _tar_member("x", b"x", b"".join(_record(f"GNU.sparse.{key}", value) for key, value in sparse.items()))
+    holes = _tar_member("demo-1.0/PKG-INFO", b"0", b"3000000\n" + b"0\n0\n" * 3_000_000)
+    assert "headers are larger" in refused(_packed_tar(tmp_path / "demo-1.0.tar.gz", head, holes))
+
+
+def test_nothing_is_kept_of_members(tmp_path: Path) -> None:
+    member = _tar_member("x", b"x", _record("comment", "v" * (256 << 10))) + _tar_member("demo-1.0/x", b"0", b"")
+    with opened_tar(_packed_tar(tmp_path / "demo-1.0.tar.gz", *[member] * 100)) as tar:
+        assert sum(len(vars(tar)["members"]) <= 1 for _ in members_of(tar)) == 100
+
+
+def test_a_key_of_a_million_parts(tmp_path: Path) -> None:
+    sdist = make_sdist(tmp_path, pyproject="a." + "b." * 400_000 + "c = 1\n")
+    with pytest.raises(BuildError, match="a line has more than 5000 dots"):
+        read_build_system(sdist)
 
 
 def _long_header(kind: bytes) -> Callable[[Path], None]:
