@@ -189,15 +189,24 @@ def test_clean(machine: Machine) -> None:
 
 @pytest.fixture(scope="module")
 def trixie(ensure: Ensure, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """One more machine, on which an engine is set up already, from a key that Salt's own file server has."""
+    """One more machine, which has to get everything from Salt's own file server."""
     for machine in machine_of("trixie", ensure, tmp_path_factory):
         roots = machine.minion.directory / "roots"
         (roots / "keys").mkdir(parents=True)
         (roots / "keys" / "docker.asc").write_text(machine.repository.key.read_text())
-        (roots / "docker").symlink_to(REPOSITORY / "salt" / "docker")
-        machine.minion.file_root = roots
-        machine.good(repo={"key": "salt://keys/docker.asc"})
+        for part in ("salt/docker", "_modules", "_states", "_utils"):
+            (roots / Path(part).name).symlink_to(REPOSITORY / part)
+        machine.minion.file_root, machine.minion.module_dir = roots, None
         yield machine
+
+
+def test_cold_minion(trixie: Machine) -> None:
+    own = {"repo": {"key": "salt://keys/docker.asc"}, "daemon": {"mtu": 1300}}
+    assert {"docker-modules", "docker-config", "docker-service"} <= set(trixie.good(**own))
+    assert json.loads(trixie.read(DAEMON)) == {"mtu": 1300}
+    assert trixie.good(**own) == {}
+    trixie.good()
+    assert not trixie.is_there(DAEMON)
 
 
 def test_key_from_the_file_server_is_pinned_too(trixie: Machine) -> None:
