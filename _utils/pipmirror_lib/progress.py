@@ -40,6 +40,15 @@ class Step:
     def counted(self) -> bool:
         return bool(self.files or self.of_files)
 
+    @property
+    def brief(self) -> str:
+        """The same in fewer words, as far as numbers tell it."""
+        if not self.of_files:
+            return str(self)
+        of_total = f"/{_megabytes(self.of_bytes)}" if self.of_bytes else ""
+        built = f" {self.builds}/{self.of_builds} built" if self.of_builds else ""
+        return f"{self.platform}: {self.files}/{self.of_files} files {_megabytes(self.bytes)}{of_total} MB{built}"
+
     def __str__(self) -> str:
         return f"{self.platform}: {self.text}"
 
@@ -171,7 +180,7 @@ def status_line(terminal: TextIO) -> Iterator[Listener]:
     line = Line(terminal)
 
     def show(steps: Mapping[str, Step]) -> None:
-        line.show([harmless(str(step)).replace("\n", " ") for step in steps.values()])
+        line.show([(_plain(str(step)), _plain(step.brief)) for step in steps.values()])
 
     def make_room(record: logging.LogRecord) -> bool:
         line.clear()
@@ -186,6 +195,10 @@ def status_line(terminal: TextIO) -> Iterator[Listener]:
         for handler in ours:
             handler.removeFilter(make_room)
         line.end()
+
+
+def _plain(text: str) -> str:
+    return " ".join(harmless(text).split())
 
 
 def _is_terminal(stream: object) -> bool:

@@ -14,7 +14,9 @@ from pipmirror_lib.durable import write_atomically
 from pipmirror_lib.errors import MirrorError
 
 _CLEAR = "\r\x1b[K"
-_BETWEEN = " | "
+_BETWEEN, _OR = " | ", "\t"
+# What is said of a platform, and the same in fewer words.
+Part = tuple[str, str]
 # Characters of a platform with which it still says something.
 _LEAST = 12
 
@@ -33,13 +35,15 @@ class Line:
             self._own = locks.of_machine(f"line{name}-{os.getpid()}")
             self._others = f"line{name}-*.lock"
 
-    def show(self, parts: Sequence[str]) -> None:
+    def show(self, parts: Sequence[Part]) -> None:
         said = {**self._neighbours(), self._own: parts}
         together = [part for path in sorted(said, key=str) for part in said[path]]
-        self._write(f"{_CLEAR}{fitted(together, self._columns - 1)}")
+        width = self._columns - 1
+        fits = len(_BETWEEN.join(full for full, _ in together)) <= width
+        self._write(f"{_CLEAR}{fitted([full if fits else brief for full, brief in together], width)}")
         if self._own:
             with suppress(OSError):  # then nobody else shows it
-                write_atomically(self._own, "\n".join([processes.owner(), *parts]).encode())
+                write_atomically(self._own, "\n".join([processes.owner(), *map(_OR.join, parts)]).encode())
 
     def clear(self) -> None:
         self._write(_CLEAR)
@@ -50,15 +54,15 @@ class Line:
             with suppress(OSError):
                 self._own.unlink(missing_ok=True)
 
-    def _neighbours(self) -> dict[Path | None, Sequence[str]]:
-        found: dict[Path | None, Sequence[str]] = {}
+    def _neighbours(self) -> dict[Path | None, Sequence[Part]]:
+        found: dict[Path | None, Sequence[Part]] = {}
         for path in self._own.parent.glob(self._others) if self._own and self._others else ():
             with suppress(OSError, ValueError):  # it has come to its end just now
                 owner, *parts = path.read_text().split("\n")
                 if processes.is_gone(owner):
                     path.unlink(missing_ok=True)
                 else:
-                    found[path] = parts
+                    found[path] = [(full, brief or full) for full, _, brief in (part.partition(_OR) for part in parts)]
         return found
 
     def _write(self, text: str) -> None:

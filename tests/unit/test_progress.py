@@ -41,6 +41,21 @@ def test_what_has_come(files: list[tuple[bool, int, int]], builds: tuple[int, in
     assert (step.files, step.of_files, step.builds, step.of_builds) == (sum(f[0] for f in files), len(files), *builds)
 
 
+@pytest.mark.parametrize(
+    ("step", "brief"),
+    [
+        (
+            progress.fetching("debian-bookworm", [(True, 33_000_000, 33_000_000)] * 2, (1, 3)),
+            "2/2 files 66/66 MB 1/3 built",
+        ),
+        (progress.fetching("debian-bookworm", [(False, 33_000_000, 0)], (0, 0)), "0/1 files 33 MB"),
+        (Step("debian-bookworm", "preparing the builder image"), "preparing the builder image"),
+    ],
+)
+def test_in_fewer_words(step: Step, brief: str) -> None:
+    assert step.brief == f"debian-bookworm: {brief}"
+
+
 def test_a_board_is_read_in_one_thread() -> None:
     said: list[Step] = []
     board = Board(said.append)

@@ -48,13 +48,15 @@ def test_every_platform_has_its_share_of_the_line(parts: list[str], text: str) -
 def test_processes_on_one_terminal_show_each_others_platforms(terminal: tuple[TextIO, int]) -> None:
     there, ours = terminal
     line = Line(there)
-    other = neighbour(there, "1", processes.owner(), "bookworm: builds")
+    other = neighbour(there, "1", processes.owner(), "bookworm: builds\tbookworm")
     gone = neighbour(there, "2", processes.owner().rpartition("/")[0] + "/1", "sid: gone")
-    line.show(["trixie: fetches"])
+    line.show([("trixie: fetches", "trixie")])
     assert os.read(ours, 999) == b"\r\x1b[Kbookworm: builds | trixie: fetches"
     assert (other.exists(), gone.exists()) == (True, False), "what a process has left that is no more"
     own = next(path for path in other.parent.glob("line*") if str(os.getpid()) in path.name)
-    assert own.read_text() == f"{processes.owner()}\ntrixie: fetches"
+    assert own.read_text() == f"{processes.owner()}\ntrixie: fetches\ttrixie"
+    line.show([("trixie: " + "x" * 70, "trixie: x")])
+    assert os.read(ours, 999) == b"\r\x1b[Kbookworm | trixie: x", "where it would be too long, all say less"
     line.end()
     assert os.read(ours, 999) == b"\r\x1b[K"
     assert not own.exists()
@@ -63,6 +65,6 @@ def test_processes_on_one_terminal_show_each_others_platforms(terminal: tuple[Te
 def test_where_a_terminal_has_no_name_there_are_no_neighbours(tmp_path: Path) -> None:
     with (tmp_path / "file").open("w") as file:
         line = Line(file)
-        line.show(["a: b"])
+        line.show([("a: b", "a")])
         line.end()
     assert (tmp_path / "file").read_bytes() == b"\r\x1b[Ka: b\r\x1b[K"
