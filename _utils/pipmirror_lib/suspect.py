@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import csv
 import hashlib
+import os
 import re
 import stat
 import struct
@@ -36,6 +37,7 @@ _HASHES = ("sha256", "sha384", "sha512")
 _LOCAL_HEADER, _END = 30, 22
 # Of a member beyond 4 GB the size stands elsewhere.
 _FAR = 0xFFFFFFFF
+_OTHER_NAME = 0x7075
 # Behind a member that was written without going back: with or without signature, of 32 or 64 bits.
 _DESCRIPTORS = (12, 16, 20, 24)
 
@@ -106,19 +108,43 @@ def _hidden(archive: zipfile.ZipFile, members: list[zipfile.ZipInfo], wheel: Pat
                 return
             file.seek(member.header_offset)
             header = file.read(_LOCAL_HEADER)
-            flags, method, _, _, crc, packed, size, *lengths = struct.unpack("<HHHHLLLHH", header[6:])
+            *said, name, extra = struct.unpack("<HHHHLLLHH", header[6:])
+            file.seek(name, os.SEEK_CUR)
             described = member.flag_bits & 0x08
-            known = (member.flag_bits, member.compress_type, member.CRC, member.compress_size, member.file_size)
-            if (flags, method, crc, packed, size) != known and not described and _FAR not in (packed, size):
+            if _differs(member, said) or _renames(member.extra) or _renames(file.read(extra)):
                 yield f"{member.filename} is described in two ways"
                 return
-            position = member.header_offset + _LOCAL_HEADER + sum(lengths) + member.compress_size
+            position = member.header_offset + _LOCAL_HEADER + name + extra + member.compress_size
         gap = archive.start_dir - position
         if gap and not (described and gap in _DESCRIPTORS):
             yield "bytes that belong to no member lie before its directory"
         file.seek(-_END, 2)
         if file.read(4) != b"PK\5\6":
             yield "bytes lie behind its end"
+
+
+def _differs(member: zipfile.ZipInfo, said: list[int]) -> bool:
+    """Whether the header before a member says something else than the directory; what follows it, or stands
+    elsewhere, it may leave open.
+    """
+    flags, method, _, _, crc, packed, size = said
+    later = {0} if flags & 0x08 else set()
+    return (
+        (flags, method) != (member.flag_bits, member.compress_type)
+        or crc not in {member.CRC, *later}
+        or packed not in {member.compress_size, _FAR, *later}
+        or size not in {member.file_size, _FAR, *later}
+    )
+
+
+def _renames(extra: bytes) -> bool:
+    """Whether it gives the member another name, which some readers take and others do not."""
+    while len(extra) >= 4:
+        kind, length = struct.unpack("<HH", extra[:4])
+        if kind == _OTHER_NAME:
+            return True
+        extra = extra[4 + length :]
+    return False
 
 
 def _content_faults(archive: zipfile.ZipFile, filename: str) -> Iterator[str]:

@@ -9,6 +9,7 @@ import os
 import stat
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -163,7 +164,35 @@ def two_sizes(wheel: bytes) -> bytes:
     return wheel[:18] + b"\0" * 8 + wheel[26:]
 
 
-@pytest.mark.parametrize("spoil", [after, before, comment, between, two_sizes])
+def sizes_elsewhere(wheel: bytes) -> bytes:
+    """The first member's own header says that it is deflated, and that its sizes stand elsewhere."""
+    return wheel[:8] + b"\x08\0" + wheel[10:18] + b"\xff" * 8 + wheel[26:]
+
+
+def sizes_later(wheel: bytes) -> bytes:
+    """The same of sizes that follow it."""
+    with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
+        start = archive.start_dir
+    spoiled = bytearray(wheel)
+    spoiled[6] = spoiled[start + 8] = 0x08
+    spoiled[8] = 0x08
+    return bytes(spoiled)
+
+
+def another_name(wheel: bytes) -> bytes:
+    """Which some readers take instead, and others do not know."""
+    with zipfile.ZipFile(io.BytesIO(wheel)) as old, zipfile.ZipFile(made := io.BytesIO(), "w") as new:
+        for number, info in enumerate(old.infolist()):
+            if not number:
+                name = b"evil.py"
+                info.extra = struct.pack("<HHBL", 0x7075, 5 + len(name), 1, zlib.crc32(info.filename.encode())) + name
+            new.writestr(info, old.read(info.filename))
+    return made.getvalue()
+
+
+@pytest.mark.parametrize(
+    "spoil", [after, before, comment, between, two_sizes, sizes_elsewhere, sizes_later, another_name]
+)
 def test_what_two_readers_would_understand_differently(tmp_path: Path, spoil: Callable[[bytes], bytes]) -> None:
     wheel = make_wheel(tmp_path)
     wheel.write_bytes(spoil(wheel.read_bytes()))
