@@ -199,7 +199,9 @@ JS = """\
     related.replaceChildren(...sides.map(listed));
     back.hidden = trail.length < 2;
     drawing.scrollLeft = (drawing.scrollWidth - drawing.clientWidth) / 2;
-    drawing.scrollTop = (drawing.scrollHeight - drawing.clientHeight) / 2;
+    // With the headings, unless the project itself is out of sight then.
+    const below = drawing.querySelector(".mine rect").y.baseVal.value > drawing.clientHeight - 40;
+    drawing.scrollTop = below ? (drawing.scrollHeight - drawing.clientHeight) / 2 : 0;
     way.focus();
   };
   const show = (name) => {

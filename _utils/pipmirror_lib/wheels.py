@@ -12,6 +12,7 @@ import re
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from email.message import Message
 from email.parser import BytesHeaderParser
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -158,9 +159,15 @@ def parse_metadata(content: bytes) -> Metadata:
         requires_dist=requires_dist,
         extras=tuple(canonicalize_name(extra) for extra in every("Provides-Extra")),
         dynamic=tuple(field.lower() for field in every("Dynamic")),
-        summary=next(iter(every("Summary")), "")[:500],
+        summary=_summary(headers),
         sound=_are_valid(requires_dist),
     )
+
+
+def _summary(headers: Message) -> str:
+    """In the UTF-8 that METADATA is written in, of which a mail's headers know nothing; no decision depends on it."""
+    raw = next((value for name, value in headers.raw_items() if name.lower() == "summary"), "")
+    return " ".join(raw.encode("ascii", "surrogateescape").decode(errors="replace").split())[:500]
 
 
 def _are_valid(requires_dist: Iterable[str]) -> bool:

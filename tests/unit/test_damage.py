@@ -166,7 +166,16 @@ def test_a_journal_that_is_no_text_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize(
     "name",
-    ["published.json", "scan.cache", "verdict.cache", "lists.cache", "published.cache", "../.metadata/*/*.cache"],
+    [
+        "published.json",
+        "shown.json",
+        "page.cache",
+        "scan.cache",
+        "verdict.cache",
+        "lists.cache",
+        "published.cache",
+        "../.metadata/*/*.cache",
+    ],
 )
 def test_what_can_be_made_anew_is(mirror: Mirror, name: str, damage: str) -> None:
     directory = directory_of(mirror)

@@ -266,3 +266,17 @@ def test_metadata_with_an_invalid_requirement_is_not_sound(text: str) -> None:
     assert not metadata.sound
     with pytest.raises(WheelError, match="invalid Requires-Dist"):
         _ = Metadata.from_data(dataclasses.asdict(metadata)).conditions
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (b"Summary: plain", "plain"),
+        ("summary: äöü — 包\n  folded".encode(), "äöü — 包 folded"),
+        (b"Summary: no \xff UTF-8", "no \ufffd UTF-8"),
+        (b"Summary: " + b"x" * 1000, "x" * 500),
+        (b"Keywords: none", ""),
+    ],
+)
+def test_a_summary_is_utf8(written: bytes, read: str) -> None:
+    assert parse_metadata(b"Metadata-Version: 2.1\nName: demo\nVersion: 1.0\n" + written + b"\n\n").summary == read
