@@ -52,7 +52,8 @@ class Connections:
         self._clock = Clock()
         self._proxies: dict[tuple[str, ...], dict[str, str]] = {}
         # Without the library's session, which would take netrc for any host that asks, and read redirects to their end.
-        self._adapter = Adapter(CONNECTIONS)
+        # Pages and files are fetched side by side, and one server may have both.
+        self._adapter = Adapter(2 * CONNECTIONS)
         # A query may hold a token, and the library logs it for whoever has his log at debug.
         self._discretion = _Discretion()
         logging.getLogger("urllib3.connectionpool").addFilter(self._discretion)

@@ -60,9 +60,12 @@ class Index:
         known: Mapping[str, Path] | None = None,
     ) -> None:
         self._client = Client(settings)
-        self._pool = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="pipmirror-index")
+        # What a decision waits for must not wait behind files, which may be large and are many.
+        self._pages_pool = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="pipmirror-pages")
+        self._files_pool = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="pipmirror-files")
         # Reading metadata may wait for a file, and a pool must not wait for itself.
         self._readers = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="pipmirror-metadata")
+        self._pools = (self._readers, self._pages_pool, self._files_pool)
         self._downloads, self._cache, self._known = downloads, cache, dict(known or {})
         self._lock = threading.Lock()
         self._pages: dict[NormalizedName, Future[NewestFirst]] = {}
@@ -84,14 +87,14 @@ class Index:
     def give_up(self) -> None:
         """Fetch nothing any more, and end what is under way; whoever waits for it is told at once."""
         self._client.close()
-        for pool in (self._readers, self._pool):
+        for pool in self._pools:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def __exit__(self, *exception: object) -> None:
         if exception[0] is not None:
             self.give_up()
-        self._readers.shutdown(wait=True, cancel_futures=True)
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        for pool in self._pools:
+            pool.shutdown(wait=True, cancel_futures=True)
         self._client.close()
         for place in self._private:
             with suppress(OSError):  # an interrupted run may be writing there; the next one removes it
@@ -108,7 +111,7 @@ class Index:
 
         A project that the first index has never comes from a later one: a stranger could register the name there.
         """
-        return self._once(self._pool, self._pages, project, lambda: self._page(project))
+        return self._once(self._pages_pool, self._pages, project, lambda: self._page(project))
 
     def asked(self, project: NormalizedName) -> NewestFirst | None:
         """The files of a project whose page this run has asked for; None where it has not, or got no answer."""
@@ -127,7 +130,7 @@ class Index:
     def file(self, candidate: Candidate) -> Future[Fetched]:
         """The file itself, hashed while it streams, or linked from where it lies already."""
         key = candidate.sha256 or candidate.url
-        return self._once(self._pool, self._files, key, lambda: self._file(candidate))
+        return self._once(self._files_pool, self._files, key, lambda: self._file(candidate))
 
     def _file(self, candidate: Candidate) -> Fetched:
         known = self._known.get(candidate.sha256) if candidate.sha256 else None

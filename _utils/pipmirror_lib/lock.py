@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipmirror_lib import explain, resolve
-from pipmirror_lib.candidates import Candidate
+from pipmirror_lib.candidates import Candidate, Source
 from pipmirror_lib.errors import PackageIndexError, ResolutionError
 from pipmirror_lib.index import Index
 from pipmirror_lib.index_source import IndexSource
@@ -16,6 +16,7 @@ from pipmirror_lib.plan import present_versions, question
 from pipmirror_lib.profile import TargetProfile
 from pipmirror_lib.settings import Mirror, Platform
 from pipmirror_lib.wheels import Metadata
+from pipmirror_lib.world import Question
 
 
 @dataclass(frozen=True)
@@ -53,26 +54,15 @@ def make(
     `made` what those require that do not lie there yet. Raises PackageIndexError when the
     index cannot be asked for any set; without `build`, no container is started and `undecided` says what that left.
     """
-    common: dict[str, Any] = {
-        "min_age": mirror.min_age,
-        "build": build,
-        "begin": begin,
-        "made": made,
-    }
+    common: dict[str, Any] = {"min_age": mirror.min_age, "build": build, "begin": begin, "made": made}
     source = IndexSource(index, present.by_project, present.metadata, upgrade=upgrade, **common)
     content = IndexSource(index, present.by_project, present.metadata, content=True, **common)
-    sparing = bool(present.names) and not upgrade
+    # What lies there and serves has no need of its page; only where something must give way are all asked.
+    first = content if present.names and not upgrade else None
     preferred = {} if upgrade else present_versions(present)
     found = _Found(direct or {})
     for wanted in platform.sets:
-        asked = question(mirror, wanted, profile, found.direct, preferred)
-        try:
-            # What lies there and serves has no need of its page; only where something must give way are all asked.
-            answer = (sparing and resolve.at_once(asked, content)) or resolve.resolve(asked, source)
-        except (ResolutionError, PackageIndexError) as error:
-            found.fail(wanted.name, error)
-        else:
-            found.add(wanted.name, answer)
+        found.ask(wanted.name, question(mirror, wanted, profile, found.direct, preferred), first, source)
     if found.away and len(found.away) == len(platform.sets):
         raise found.away[0]
     found.warnings.update(dict.fromkeys(_read_itself(found.sets, index.lacking)))
@@ -90,11 +80,17 @@ class _Found:
         self.warnings: dict[str, None] = {}
         self.away: list[PackageIndexError] = []
 
-    def fail(self, name: str, error: ResolutionError | PackageIndexError) -> None:
-        self.missing[f"set {name}"] = str(error)
-        self.away += [error] if isinstance(error, PackageIndexError) else []
+    def ask(self, name: str, asked: Question, first: Source | None, source: Source) -> None:
+        """Answer a set's question, from `first` where that takes no search."""
+        try:
+            answer = (first and resolve.at_once(asked, first)) or resolve.resolve(asked, source)
+        except (ResolutionError, PackageIndexError) as error:
+            self.missing[f"set {name}"] = str(error)
+            self.away += [error] if isinstance(error, PackageIndexError) else []
+        else:
+            self._add(name, answer)
 
-    def add(self, name: str, answer: resolve.Answer) -> None:
+    def _add(self, name: str, answer: resolve.Answer) -> None:
         explain.gather(self.missing, answer.missing, name)
         self.warnings.update(dict.fromkeys(answer.warnings))
         if clash := _clash(answer.closure.values(), self.became):

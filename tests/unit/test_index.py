@@ -18,6 +18,7 @@ from pipmirror_lib import index as index_module
 from pipmirror_lib import local, resolve
 from pipmirror_lib.answers import CHUNK
 from pipmirror_lib.candidates import Candidate
+from pipmirror_lib.connections import CONNECTIONS
 from pipmirror_lib.errors import BuildError, PackageIndexError, WheelError
 from pipmirror_lib.index import Index, NeedsBuild
 from pipmirror_lib.index_source import IndexSource
@@ -169,6 +170,20 @@ def test_a_slow_download_holds_back_nothing_that_others_lead_to(
     with opened(timeout=30) as index:
         assert answer(source_of(index), "demo", "app").satisfied
     assert in_time == [True]
+
+
+def test_a_page_does_not_wait_for_files(opened: Opened, server: LocalIndex, tmp_path: Path) -> None:
+    come = threading.Event()
+    for number in range(CONNECTIONS + 2):
+        server.add(make_wheel(tmp_path / "files", "many", f"{number}.0"))
+    server.before = lambda path: path.startswith("/files/") and come.wait(30)
+    with opened(timeout=30) as index:
+        files = [index.file(candidate) for candidate in index.page(canonicalize_name("many")).result()]
+        try:
+            assert index.page(DEMO).result(timeout=20)
+            assert not any(file.done() for file in files)
+        finally:
+            come.set()
 
 
 def test_metadata_that_cannot_be_had_is_told_to_who_asks(opened: Opened, server: LocalIndex) -> None:
