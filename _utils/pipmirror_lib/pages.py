@@ -38,9 +38,8 @@ _ATTRIBUTES = {
 # Sixteen large pages at once would be too much, where one is fine.
 _one_at_a_time = threading.Lock()
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-# A file's name, and what its page says of it, as it is written there; and how that is read.
-File = tuple[str, Any]
-Read = Callable[[str, Any, str], dict[str, Any]]
+# How what a page says of a file is read.
+Read = Callable[[Any, str], dict[str, Any]]
 ACCEPT = f"{JSON_TYPE}, {HTML_TYPE};q=0.2, text/html;q=0.1"
 
 
@@ -52,15 +51,16 @@ def candidates(content: bytes, content_type: str, url: str, project: NormalizedN
     """
     with _readable(project, url), _one_at_a_time if len(content) > _LARGE else nullcontext():
         if content_type.split(";", maxsplit=1)[0].strip().lower() == JSON_TYPE:
-            read, files = _json_files(content)
+            read, names, files = _json_files(content)
         else:
             _check_parts(content, b"<")
-            read, files = _from_html, _links(content.decode("utf-8", "replace"), url)
-        releases = _by_version(files, project)
+            files = list(_links(content.decode("utf-8", "replace"), url))
+            read, names = _from_html, [file["filename"] for file in files]
+        releases = _by_version(names, files, project)
 
     def release(version: Version) -> list[Candidate]:
         with _readable(project, url):
-            return [found for name, file in releases[version] if (found := _candidate(read(name, file, url), project))]
+            return [found for file in releases[version] if (found := _candidate(read(file, url), project))]
 
     return NewestFirst(releases, release)
 
@@ -83,20 +83,31 @@ def _check_parts(content: bytes, marks: bytes) -> None:
         raise ValueError(f"it has {parts} parts, and more than {most} are beyond any sense")
 
 
-def _json_files(content: bytes) -> tuple[Read, Iterable[File]]:
-    if (parts := slices.sliced(content)) is not None:
-        return _from_slice, parts
-    _check_parts(content, b"{[,")
-    return _from_json, [(str(file["filename"]), file) for file in json.loads(content)["files"]]
+def _json_files(content: bytes) -> tuple[Read, Iterable[str], Iterable[Any]]:
+    """(how a file is read, the files' names, the files).
+
+    What is not read yet is known by its name alone: among two hundred thousand texts there is nothing that the
+    garbage collector would look for.
+    """
+    parts = slices.sliced(content)
+    if parts is None:
+        _check_parts(content, b"{[,")
+        files = json.loads(content)["files"]
+        return _from_json, [str(file["filename"]) for file in files], files
+
+    def read(name: str, url: str) -> dict[str, Any]:
+        _check_parts(parts[name].encode(), b"{[,")
+        return _from_json(slices.whole(name, parts[name]), url)
+
+    return read, parts, parts
 
 
-def _by_version(files: Iterable[File], project: NormalizedName) -> dict[Version, list[File]]:
+def _by_version(names: Iterable[str], files: Iterable[Any], project: NormalizedName) -> dict[Version, list[Any]]:
     """The files whose names may be of the project, in their order, by version."""
-    releases: dict[Version, list[File]] = {}
-    known: dict[str, list[File]] = {}
+    releases: dict[Version, list[Any]] = {}
+    known: dict[str, list[Any]] = {}
     release, same = None, " "
-    for file in files:
-        filename = file[0]
+    for filename, file in zip(names, files, strict=True):
         # A version has dozens of wheels, one after another.
         if release is not None and filename.startswith(same) and filename.endswith(".whl"):
             release.append(file)
@@ -183,16 +194,11 @@ def _moment(text: object) -> str:
     return str(text)
 
 
-def _from_slice(name: str, part: str, url: str) -> dict[str, Any]:
-    _check_parts(part.encode(), b"{[,")
-    return _from_json(name, slices.whole(name, part), url)
-
-
-def _from_json(name: str, file: Mapping[str, Any], url: str) -> dict[str, Any]:
+def _from_json(file: Mapping[str, Any], url: str) -> dict[str, Any]:
     yanked, size = file.get("yanked", False), file.get("size")
     metadata = file.get("core-metadata", file.get("dist-info-metadata", False))
     return {
-        "filename": name,
+        "filename": str(file["filename"]),
         "url": _absolute(url, str(file["url"])),
         "sha256": _sha256((file.get("hashes") or {}).get("sha256")),
         "size": size if type(size) is int and size >= 0 else None,
@@ -217,8 +223,8 @@ class _Anchors(HTMLParser):
             self.found.append(attributes)
 
 
-def _links(page: str, url: str) -> Iterator[File]:
-    """The anchors of a page, each with the file name and all of where it leads."""
+def _links(page: str, url: str) -> Iterator[dict[str, Any]]:
+    """The anchors of a page, each with where it leads and the file name there."""
     parser = _Anchors(url)
     for begin in range(0, len(page), _PIECE):
         parser.feed(page[begin : begin + _PIECE])
@@ -227,15 +233,15 @@ def _links(page: str, url: str) -> Iterator[File]:
     for anchor in parser.found:
         link, fragment = urldefrag(_absolute(parser.base, anchor["href"] or ""))
         filename = unquote(urlsplit(link).path.rsplit("/", 1)[-1])
-        yield filename, {"link": link, "fragment": fragment, "anchor": anchor}
+        yield {"filename": filename, "link": link, "fragment": fragment, "anchor": anchor}
 
 
-def _from_html(name: str, file: Mapping[str, Any], url: str) -> dict[str, Any]:
+def _from_html(file: Mapping[str, Any], url: str) -> dict[str, Any]:
     anchor = file["anchor"]
     digest = re.search(r"(?:^|&)sha256=([^&]*)", file["fragment"])
     metadata = anchor.get("data-core-metadata", anchor.get("data-dist-info-metadata"))
     return {
-        "filename": name,
+        "filename": file["filename"],
         "url": file["link"],
         "sha256": _sha256(digest[1]) if digest else "",
         "size": None,

@@ -18,8 +18,8 @@ _NAME = re.compile(r'"filename"\s*:\s*"')
 _MOST_AROUND = 1 << 20
 
 
-def sliced(content: bytes) -> list[tuple[str, str]] | None:
-    """(name, the object as it is written) of every file; None for a page that must be read as a whole to tell.
+def sliced(content: bytes) -> dict[str, str] | None:
+    """{file: the object as it is written}; None for a page that must be read as a whole to tell.
 
     What is between two files is looked for without reading what stands before, so it may be found within a file: in a
     text, or between objects in it. Then one of the parts has no name, and the page is none for this.
@@ -49,20 +49,20 @@ def _parted(last: str) -> tuple[str, str]:
     return last[: end - 1], last[end:]
 
 
-def _named(parts: list[str]) -> list[tuple[str, str]] | None:
-    """Each part with its name; None where one has none, or more than one, or one that is not written plainly."""
+def _named(parts: list[str]) -> dict[str, str] | None:
+    """Each part by its name; None where one has none, or more than one, or one that is not written plainly."""
     # Within a text every quote has a backslash before it, so this is a key wherever it stands.
     if not (written := _NAME.search(parts[0])):
         return None
-    key, length, found = written[0], len(written[0]), []
+    key, length, found = written[0], len(written[0]), {}
     for part in parts:
         begin = part.find(key) + length
         end = part.find('"', begin)
         name = part[begin:end]
         if begin < length or end < 0 or "\\" in name or part.find(key, end) >= 0:
             return None
-        found.append((name, part))
-    return found
+        found[name] = part
+    return found if len(found) == len(parts) else None
 
 
 def whole(name: str, part: str) -> dict[str, Any]:

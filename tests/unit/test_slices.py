@@ -41,8 +41,8 @@ def test_what_is_cut_apart_is_what_reading_tells(page: dict[str, Any], form: dic
     page["files"] = [{key: one[key] for key in keys if key in one} for one in page["files"]]
     found = slices.sliced(json.dumps(page, **form).encode())
     if found is not None:
-        assert [slices.whole(*one) for one in found] == page["files"]
-        assert [name for name, _ in found] == [one["filename"] for one in page["files"]]
+        assert [slices.whole(*one) for one in found.items()] == page["files"]
+        assert list(found) == [one["filename"] for one in page["files"]]
 
 
 def page_of(*said: dict[str, Any], **form: Any) -> bytes:
@@ -57,7 +57,9 @@ def file(version: str = "1.0", **more: Any) -> dict[str, Any]:
 def test_pages_of_every_make_are_cut_apart(form: dict[str, Any]) -> None:
     found = slices.sliced(page_of(file("1.0"), file("2.0", yanked='a "quote"'), file("3.0"), **form))
     assert found is not None
-    assert [slices.whole(*one)["filename"] for one in found] == [file(v)["filename"] for v in ("1.0", "2.0", "3.0")]
+    assert [slices.whole(*one)["filename"] for one in found.items()] == [
+        file(v)["filename"] for v in ("1.0", "2.0", "3.0")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -68,6 +70,7 @@ def test_pages_of_every_make_are_cut_apart(form: dict[str, Any]) -> None:
         page_of(file(more=[{"a": 1}, {"b": 2}]), file("2.0")),
         page_of(file(more={"filename": "x"}), file("2.0")),
         page_of({"url": "x"}, file("2.0")),
+        page_of(file(), file()),
         page_of(file()).replace(b"demo-1", b"d\\u0065mo-1"),
         page_of(file("1.0"), file("2.0"), file("3.0")).replace(b"}, {", b"},{", 1),
         page_of(file()).replace(b'"name"', b'"files": [], "name"'),
