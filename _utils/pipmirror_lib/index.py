@@ -91,11 +91,10 @@ class Index:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def __exit__(self, *exception: object) -> None:
-        if exception[0] is not None:
-            self.give_up()
+        """What is still under way was sent for in vain: nobody waits for it."""
+        self.give_up()
         for pool in self._pools:
-            pool.shutdown(wait=True, cancel_futures=True)
-        self._client.close()
+            pool.shutdown(wait=True)
         for place in self._private:
             with suppress(OSError):  # an interrupted run may be writing there; the next one removes it
                 discard(place)

@@ -186,6 +186,21 @@ def test_a_page_does_not_wait_for_files(opened: Opened, server: LocalIndex, tmp_
             come.set()
 
 
+def test_nobody_waits_for_what_was_sent_for_in_vain(opened: Opened, server: LocalIndex) -> None:
+    asked, over = threading.Event(), threading.Event()
+    server.before = lambda path: path.startswith("/files/") and (asked.set(), over.wait(60))
+    with opened(timeout=60) as index:
+        wheel = index.file(only(index))
+        assert asked.wait(20)
+        assert not wheel.done()
+        began = time.monotonic()
+    try:
+        assert time.monotonic() - began < 30
+        assert isinstance(wheel.exception(), PackageIndexError)
+    finally:
+        over.set()
+
+
 def test_metadata_that_cannot_be_had_is_told_to_who_asks(opened: Opened, server: LocalIndex) -> None:
     server.fail = {f"/files/{NAME}": Fault(500, times=None)}
     with opened() as index:
