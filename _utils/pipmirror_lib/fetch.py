@@ -26,20 +26,34 @@ PAGE_LIMIT = 32 << 20
 LARGEST = 4 << 30
 
 
+# pip's own command takes three times as long; and within this process, pip would set the class of all new loggers.
+_ASK = """
+import sys
+sys.path[:] = filter(None, sys.path)  # whatever is called pip in the current directory
+from pip._internal.configuration import Configuration
+from pip._internal.exceptions import ConfigurationError
+from pip._internal.models.index import PyPI
+known = Configuration(isolated=False)
+known.load()
+try:
+    print(known.get_value("global.index-url"))
+except ConfigurationError:
+    print(PyPI.simple_url)
+"""
+_COMMAND = ("-m", "pip", "config", "get", "global.index-url")
+
+
 def default_url() -> str:
     """The index that this machine's pip is configured for, else pip's own default."""
-    configured = os.environ.get("PIP_INDEX_URL", "")
-    if not configured:
-        command = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        configured = done.stdout.strip() if done.returncode == 0 else ""
-    if configured:
-        return configured
-    try:
-        from pip._internal.models.index import PyPI
-    except ImportError as error:
-        raise PackageIndexError("index:url is not set and Salt's Python has no pip to ask; set index:url") from error
-    return str(PyPI.simple_url)
+    found = os.environ.get("PIP_INDEX_URL") or _said("-c", _ASK) or _said(*_COMMAND)
+    if not found:
+        raise PackageIndexError("index:url is not set and Salt's Python has no pip that could tell; set index:url")
+    return found
+
+
+def _said(*words: str) -> str:
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=60, check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 class Client:

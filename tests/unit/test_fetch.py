@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import logging
 import os
 import socket
 import sys
@@ -356,18 +357,32 @@ def test_the_configured_index_of_this_machine(monkeypatch: pytest.MonkeyPatch) -
     assert default_url() == "https://index.internal/simple"
 
 
-def test_the_index_of_pips_configuration_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("ask", ["as it is", "raise SystemExit('pip is another one by now')"])
+def test_the_index_of_pips_configuration_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ask: str) -> None:
+    if ask != "as it is":
+        monkeypatch.setattr(fetch, "_ASK", ask)
     (tmp_path / "pip.conf").write_text("[global]\nindex-url = https://from-file.internal/simple\n")
     monkeypatch.delenv("PIP_INDEX_URL", raising=False)
     monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
     assert default_url() == "https://from-file.internal/simple"
 
 
+def test_pips_own_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whatever is called pip where somebody happens to be, and without pip in this process."""
+    (tmp_path / "pip").mkdir()
+    (tmp_path / "pip" / "__init__.py").write_text("raise SystemExit('not this one')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PIP_INDEX_URL", raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    loggers = logging.getLoggerClass()
+    found = default_url()
+    assert logging.getLoggerClass() is loggers
+    assert found.startswith("https://")
+    assert found.endswith("/simple")
+
+
 def test_without_any_pip_the_setting_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PIP_INDEX_URL", raising=False)
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    for name in [name for name in sys.modules if name == "pip" or name.startswith("pip.")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "pip", None)
     with pytest.raises(PackageIndexError, match="set index:url"):
         default_url()
