@@ -319,7 +319,7 @@ def test_what_it_leaves_does_not_get_in(site: Site) -> None:
     assert site.state(answer)["result"] is False
     problems = site.state(answer)["comment"].splitlines()
     for name, (_, said) in LIES.items():
-        (problem,) = [line for line in problems if f": {name} 1.0: " in line]
+        (problem,) = [line for line in problems if line.startswith(f"{name} 1.0: ")]
         assert said in problem, problem
     assert site.wheels() == {"alpha-1.0-py3-none-any.whl", "beta-2.0-py3-none-any.whl"}
     site.check()
