@@ -65,7 +65,13 @@ docker-users:
     - require:
       - docker-idle
 {%-   endif %}
-{%-   if docker.system == "Debian" or docker.hold %}
+{%-   if docker.hold or salt["file.file_exists"](docker.mark) %}
+
+docker-held:
+  file.absent:
+    - name: {{ docker.mark }}
+    - require:
+      - docker-hold
 
 docker-hold:
   pkg.unheld:

@@ -43,6 +43,7 @@ _ENGINES: dict[str, Settings] = {
         "data": ["/var/lib/containers"],
     },
 }
+_HELD = "/etc/docker/held-by-salt"
 # Where a virtual machine of a user's holds the engine.
 _DESKTOP: Settings = {"service": "", "command": "", "socket": "", "group": "", "data": []}
 
@@ -188,6 +189,7 @@ def _describe_engine(settings: Settings, system: Settings, grains: Mapping[str, 
     settings["engine"] = {**engine, "service": settings["own"].get("service") or engine["service"]}
     settings["has_init"] = grains.get("init") in _INITS or booted
     settings["system"] = grains["os_family"]
+    settings["mark"] = _HELD
     settings["rivals"] = list(settings["own"]["rivals"])
     settings["sdk"] = system.get("sdk", "")
     settings["lock"] = list(system.get("lock") or []) if settings["hold"] else []
@@ -196,8 +198,8 @@ def _describe_engine(settings: Settings, system: Settings, grains: Mapping[str, 
 def _packages(settings: Settings, system: Settings, faults: list[str]) -> list[Any]:
     """As pkg.installed takes them: NAME, or {NAME: VERSION}."""
     pins, provider = system.get("pins"), settings["provider"]
-    for key in ("version", "hold"):
-        if settings[key] and not pins:
+    for key, able in (("version", pins), ("hold", system.get("holds", pins))):
+        if settings[key] and not able:
             faults.append(f"docker:{key}: the package manager of this system keeps no versions; remove it")
     version = settings["version"]
     if version and provider == "docker-ce":

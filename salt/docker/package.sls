@@ -5,6 +5,7 @@ include:
 {%- if docker.faults or not docker.managed %}
   - {{ docker_sls }}
 {%- else %}
+{%-   set held = salt["file.file_exists"](docker.mark) %}
   - {{ docker_sls }}.repo
 {%-   if docker.rivals and cold and not unknown %}
   - {{ docker_sls }}.modules
@@ -44,6 +45,25 @@ docker-hold:
       - docker-packages
 {%-   endif %}
 
+{%-   if docker.hold or held %}
+
+{#- What an administrator holds by other means is not ours to release: this file says that we did. #}
+docker-held:
+{%-     if docker.hold %}
+  file.managed:
+    - name: {{ docker.mark }}
+    - contents: The packages of the engine are held by the docker state.
+    - makedirs: True
+    - require_in:
+      - docker-packages
+{%-     else %}
+  file.absent:
+    - name: {{ docker.mark }}
+    - require:
+      - docker-packages
+{%-     endif %}
+{%-   endif %}
+
 docker-packages:
 {%-   if docker.own.manager == "chocolatey" %}
   chocolatey.installed:
@@ -61,10 +81,9 @@ docker-packages:
 {%-     endif %}
 {%-     if docker.system == "Debian" %}
     - install_recommends: False
+{%-     endif %}
+{%-     if docker.hold or held %}
     - hold: {{ docker.hold }}
-    - update_holds: True
-{%-     elif docker.hold %}
-    - hold: True
     - update_holds: True
 {%-     endif %}
 {%-   endif %}

@@ -169,9 +169,12 @@ def test_other_version_and_no_hold(machine: Machine) -> None:
     assert changed["docker-packages"]["docker-ce"]["new"] == "5:27.5.0-1~tests"
     assert machine.held() == set(NAMES)
     changed = machine.good()
-    assert set(changed) == {"docker-packages"}
+    assert set(changed) == {"docker-packages", "docker-held"}
     assert (machine.held(), machine.versions()) == (set(), machine.ours("27.5.0"))
+    machine.box.good("apt-mark", "hold", "docker-ce")
     assert machine.good() == {}
+    assert machine.held() == {"docker-ce"}, "an administrator's own hold"
+    machine.box.good("apt-mark", "unhold", "docker-ce")
 
 
 def test_clean(machine: Machine) -> None:

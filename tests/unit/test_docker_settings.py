@@ -29,6 +29,7 @@ DEFAULTS, FAMILIES, SYSTEMS = (
 DEBIAN = {"os": "Debian", "os_family": "Debian", "oscodename": "bookworm", "osarch": "amd64", "init": "systemd"}
 ROCKY = {"os": "Rocky", "os_family": "RedHat", "osarch": "x86_64", "init": "systemd"}
 ARCH = {"os": "Arch", "os_family": "Arch", "osarch": "x86_64", "init": "systemd"}
+WINDOWS = {"os": "Windows", "os_family": "Windows", "osarch": "AMD64", "init": "Windows"}
 MACOS = {"os": "MacOS", "os_family": "MacOS", "osarch": "arm64", "init": "launchd"}
 
 
@@ -103,6 +104,7 @@ def test_faults_come_together() -> None:
         (ROCKY, {"repo": {"uri": "http://mirror"}}, "docker:repo:key_sha256: a key that comes over plain http needs"),
         (ARCH, {"version": "27"}, "docker:version: the package manager of this system keeps no versions"),
         (ARCH, {"hold": True}, "docker:hold: the package manager of this system keeps no versions"),
+        (WINDOWS, {"hold": True}, "docker:hold: the package manager of this system keeps no versions"),
         (MACOS, {"provider": "colima"}, "docker:users: must name one user, whose virtual machine colima runs"),
     ],
 )
