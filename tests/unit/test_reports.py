@@ -144,7 +144,7 @@ def test_until_when_an_orphan_stays_and_what_holds_it_then(synced: Mirror) -> No
 def test_drift_is_told(synced: Mirror) -> None:
     assert reports.drift(synced, None) == {PLATFORM: {"written": [], "removed": []}}
     (directory_of(synced).public / "simple" / "dep" / "index.html").write_text("drift")
-    assert reports.drift(synced, None) == {PLATFORM: {"written": ["dep/index.html"], "removed": []}}
+    assert reports.drift(synced, None) == {PLATFORM: {"written": ["simple/dep/index.html"], "removed": []}}
 
 
 def test_a_plan_that_asks_the_index_says_what_would_come(mirror: Mirror) -> None:
