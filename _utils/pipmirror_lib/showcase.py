@@ -32,7 +32,7 @@ _SUMMARY: Mapping[str, type] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass
 class Project:
     """A project's wheels and its relations, as they are known, and before anything is made of them."""
 
@@ -75,8 +75,9 @@ def projects(wheels: Mapping[str, Record], wanted_by: Mapping[str, tuple[str, ..
         project.files.append((filename, wheels[filename], wanted_by.get(filename)))
     ordered = [found[name] for name in sorted(found)]
     for project in ordered:
-        parents = {_parent(want) for _, _, wants in project.files if wants for want in wants}
-        for parent in parents:
+        # As `_parent` reads them; a declared want begins with its own project, which is passed over.
+        wants = [want for _, _, wants in project.files if wants for want in wants]
+        for parent in {want.rpartition(_PARENT)[2].partition(" ")[0] for want in wants}:
             if parent in found and parent != project.name:
                 found[parent].needs.append(project.name)
     return ordered
