@@ -53,7 +53,8 @@ LONG_WORK = (*ENGINE_WORK, UPGRADE, VERIFY)
 # What is remembered of a platform; whatever is of another kind is damage.
 _KINDS = {
     **dict.fromkeys(
-        ("recipe", "prepared", "image", "base", "image_source", "verify_image", "looked", "synced", "seen"), str
+        ("recipe", "prepared", "image", "base", "image_source", "verify_image", "target", "looked", "synced", "seen"),
+        str,
     ),
     **dict.fromkeys(("unneeded", "verified", "failed"), dict),
 }
@@ -321,7 +322,8 @@ def proofs(state: Mapping[str, Any], key: str) -> dict[str, Any]:
 def shown(mirror: Mirror, platform: Platform, directory: PlatformDirectory, plan: PlatformPlan) -> str:
     """Stands for whatever the page for people says; nothing of it is new at a run that has nothing to do."""
     answer = [plan.satisfied, sorted(plan.missing.items()), plan.closure_digest]
-    return _digest([manifest_stamp(directory), asked(mirror, platform), _stamp(directory.profile_path), *answer])
+    target = read_json(directory.state_path).get("target", "")  # a new image mostly has the same Python and pip
+    return _digest([manifest_stamp(directory), asked(mirror, platform), target, *answer])
 
 
 def manifest_stamp(directory: PlatformDirectory) -> str:

@@ -119,6 +119,7 @@ class Preparation:
         task.progress("asking the target for its profile")
         profile = builder.profile(quarters, task.platform, task.mirror.container, workdir=task.directory.work)
         task.directory.save(task.directory.profile_path, profile.to_json())
+        task.remember(target=f"{profile.python_version} {profile.pip_version}")
         task.details["profile"] = _summary(profile)
 
 

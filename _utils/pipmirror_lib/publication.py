@@ -108,13 +108,14 @@ class _Page:
         same = self.is_unaltered
         if same and not synced:
             return []
+        told = [] if same else self.drift()
         wanted = self._files(synced)
         changed = showcase_files.differing(self.directory.public, wanted)
         showcase_files.write(self.directory, self.directory.public, {name: wanted[name] for name in changed})
         showcase_files.remember(self.directory, self._lines)
         shown = {**self._proof(), "summary": showcase.summary(self._head(synced))}
         self.directory.save(self.directory.shown_path, json.dumps(shown))
-        return [] if same else changed
+        return told
 
     def _proof(self) -> Record:
         """For what, by which code, and as which files the page was written."""

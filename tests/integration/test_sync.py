@@ -19,6 +19,8 @@ from tests.support.site import PLATFORM, Site, stamps
 pytestmark = pytest.mark.integration
 
 ALPHA, BETA = "alpha-1.0-py3-none-any.whl", "beta-2.0-py3-none-any.whl"
+# For people; they tell what is declared, and when the last sync was.
+PAGES = {"index.html", "mirror.json"}
 
 # Stands where the docker SDK would be found first, and tells on whoever imports it.
 SHIM = "from pathlib import Path\nPath({marker!r}).touch()\nraise ImportError('docker must not be imported')\n"
@@ -83,10 +85,12 @@ def test_deleted_wheel_comes_back_alone(site: Site) -> None:
     site.forget()
     answer = site.good(site.apply())
     after = site.stamps()
-    assert {name for name in after if after[name] != before[name]} == {BETA}
+    # Its pages were taken away meanwhile, because what they named was not there.
+    again = {f"simple/{page}" for page in ("index.html", "index.json", "beta/index.html", "beta/index.json")}
+    assert {name for name in after if after[name] != before[name]} == {BETA, *again, *PAGES}
     assert set(after) == set(before)
     assert site.asked("/files/") == [f"/files/{BETA}"]
-    assert list(site.state(answer)["changes"]) == ["beta"]
+    assert set(site.state(answer)["changes"]) == {"beta", "(published)"}
     site.check()
 
 
@@ -107,7 +111,8 @@ def test_added_requirement_fetches_only_what_is_new(site: Site) -> None:
     assert {"gamma", "delta"} <= set(changes)
     assert "alpha" not in changes
     after = site.stamps()
-    assert {name for name in before if after.get(name) != before[name]} == {"simple/index.html", "simple/index.json"}
+    roots = {"simple/index.html", "simple/index.json"}
+    assert {name for name in before if after.get(name) != before[name]} == {*roots, *PAGES}
     site.check()
 
 
@@ -117,7 +122,9 @@ def test_removed_requirement_leaves_an_orphan(site: Site) -> None:
     site.good(site.apply())
     site.settings["packages"] = ["alpha"]
     answer = site.good(site.apply())
-    assert site.state(answer)["changes"] == {"(unneeded)": {"noted": "1 wheel"}}
+    changes = site.state(answer)["changes"]
+    assert changes.pop("(unneeded)") == {"noted": "1 wheel"}
+    assert list(changes) == ["(published)"], "the page tells what is declared"
     assert site.call("plan").platform["orphans"] == ["gamma-1.0-py3-none-any.whl"]
     assert site.state(site.good(site.apply()))["changes"] == {}
 
@@ -163,7 +170,10 @@ def test_changed_pre_command(site: Site, prepared_image: str) -> None:
     assert state["changes"]["(builder image)"]["reused"] is False
     assert "alpha" not in state["changes"]
     assert site.asked() == []
-    assert site.stamps("changing") == before
+    after = site.stamps("changing")
+    assert {name for name in after | before if after.get(name) != before.get(name)} <= PAGES, (
+        "the last sync is a new one"
+    )
     assert site.call("status").value["changing"]["image"] != image
     assert site.state(site.good(site.apply()), "changing")["changes"] == {}
     assert f"{BUILDERS}:" in _docker("images", "--format", "{{.Repository}}:{{.Tag}}")
