@@ -31,6 +31,8 @@ clean, count, size, some, span, when = _page.clean, _page.count, _page.size, _pa
 
 # Stands for the base image of a platform that has none.
 HERE = "this machine"
+# What lies beside the wheels, where its folder's name alone would mislead.
+HEAPS = {"kept": "builds kept for later", "gone": "kept for late readers", "work": "work of builds"}
 
 
 def output(ret, **_):
@@ -64,9 +66,10 @@ def pairs(reasons):
 def proofs(verified):
     """What a verification has shown, a line for each set."""
     for name, shown in verified.items():
-        silent = [project for project, ran in shown["ran"].items() if not ran["ok"]]
-        failed = f", but {some(silent)} did not start" if silent else ""
-        yield f"{name}: {count(shown['installed'], 'wheel')} installed without network{failed}"
+        silent = {project: clean(ran.get("output", "")) for project, ran in shown["ran"].items() if not ran["ok"]}
+        failed = some([f"{project} did not start{': ' if said else ''}{said}" for project, said in silent.items()])
+        but = f", but {failed}" if silent else ""
+        yield f"{name}: {count(shown['installed'], 'wheel')} installed without network{but}"
 
 
 def needs(wheel):
@@ -149,7 +152,7 @@ def status(page, answer):
                 "target": f"Python {one['python']}, pip {one['pip']}" if one["python"] else "never profiled",
                 "last complete sync": when(one["last_sync"]),
                 **({"last failure": f"{when(one['last_failure'])}: {one['failure']}"} if one["failure"] else {}),
-                "last look": when(one["last_look"]),
+                "look for upgrades": when(one["last_look"]),
                 **_place(one),
                 "verified": "; ".join(proofs(one["verified"])) or "no",
             }
@@ -310,7 +313,10 @@ def heaps(leftovers):
     """
     How much of what lies beside the wheels.
     """
-    return {folder: f"{count(about['files'], 'file')}, {size(about['size'])}" for folder, about in leftovers.items()}
+    return {
+        HEAPS.get(folder, folder): f"{count(about['files'], 'file')}, {size(about['size'])}"
+        for folder, about in leftovers.items()
+    }
 
 
 def preparation(one):

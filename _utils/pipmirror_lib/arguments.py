@@ -6,8 +6,8 @@ import difflib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-# What every function takes beside settings.
-_SELECTING = ("mirror", "platform")
+# What functions take beside settings: all of them the first two, the rest where it means something.
+_OWN = ("mirror", "platform", "test", "upgrade", "resolve", "force", "hashes", "pending")
 _INSTEAD = {"test": "pipmirror.plan tells what would be done, and changes nothing"}
 
 
@@ -16,7 +16,7 @@ def unknown(arguments: Mapping[str, Any], known: Sequence[str]) -> dict[str, str
     faults = {}
     for key in arguments:
         if key not in known:
-            near = difflib.get_close_matches(key, [one for one in (*_SELECTING, *known) if one != key], n=1)
+            near = difflib.get_close_matches(key, [one for one in (*_OWN, *known) if one != key], n=1)
             hint = f"did you mean {near[0]!r}?" if near else "remove it"
             faults[key] = f"{key}: unknown argument; {_INSTEAD.get(key, hint)}"
     return faults

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 
 from pipmirror_lib import builder, latecomers, sweep
@@ -29,13 +29,15 @@ def of_platform(directory: PlatformDirectory) -> sweep.Leftovers:
         "work": sweep.older(sweep.entries(directory.work), 0),
         "logs": sweep.older(sweep.unnamed_logs(directory), 0),
         "caches": sweep.older(caches, 0),
-        "gone": sweep.older([directory.public / latecomers.HIDDEN], 0),
+        "gone": sweep.older(sweep.entries(directory.public / latecomers.HIDDEN), 0),
     }
 
 
 def rest(directory: PlatformDirectory, found: sweep.Leftovers, recovered: Iterable[str]) -> sweep.Leftovers:
     """Remove what a recovery has left of it; all that is gone, but for the wheels that have come in."""
     sweep.clear(directory.target, of_platform(directory))
+    with suppress(OSError):  # none, or not empty
+        (directory.public / latecomers.HIDDEN).rmdir()
     came_in = [directory.staging / name for name in recovered]
     cleared = dict(sweep.freed(found))
     return {**cleared, "staging": {path: size for path, size in cleared["staging"].items() if path not in came_in}}

@@ -76,7 +76,7 @@ class PlatformSync:
 
     def _synced(self, manifest: Record, planned: PlatformPlan, upgrade: bool) -> list[str]:
         self.run.check()
-        moment = "" if planned.nothing_to_do and not upgrade else now()
+        busy = upgrade or not planned.nothing_to_do
         if not planned.satisfied or upgrade or any(line in planned.due for line in plan.ENGINE_WORK):
             self.preparation.make_if_possible(plan.REBUILD in planned.due)
             planned = self._tidy(manifest)
@@ -86,17 +86,19 @@ class PlatformSync:
             planned = self.task.plan()
             problems = problems or explain.lines(planned.missing)
         unproved = self.verification.verify(planned) if plan.VERIFY in planned.due else []
+        moment = now()
         # What does not install is not published, and a first failure leaves no pages of nothing.
         if not unproved and (not problems or manifest["wheels"] or self.directory.published_path.exists()):
-            self._publish(manifest, planned, "" if problems else moment)
+            self._publish(manifest, planned, moment if busy and not problems else "")
         problems += unproved
         self._note_unneeded(planned)
+        self._say_what_came()
         if not problems:
             sweep.clear(self.mirror.target, sweep.of_builds(self.directory, self.mirror.keep_days))
-            self._say(planned)
+            self.task.notes.append(f"every set is satisfied, by {explain.count(len(planned.closure), 'wheel')}")
             if self.mirror.prune:
                 self._prune(self.task.plan(), manifest)
-            self.task.remember(synced=moment or now(), failed={})
+            self.task.remember(synced=moment, failed={})
         return problems
 
     def prepare_only(self, force: bool) -> list[str]:
@@ -271,10 +273,8 @@ class PlatformSync:
         finally:
             self.task.removed.update(self.pruning.gone(about))
 
-    def _say(self, planned: PlatformPlan) -> None:
+    def _say_what_came(self) -> None:
         built = sum(1 for record in self.task.added.values() if record["origin"] == "built")
         if self.task.added:
-            self.task.notes.insert(
-                0, f"added {explain.count(len(self.task.added), 'wheel')}, {built} of them built here"
-            )
-        self.task.notes.append(f"every set is satisfied, by {explain.count(len(planned.closure), 'wheel')}")
+            here = f", {built} of them built here" if built else ""
+            self.task.notes.insert(0, f"added {explain.count(len(self.task.added), 'wheel')}{here}")

@@ -13,7 +13,7 @@ from pipmirror_lib.moments import SKEW, age, later, now
 
 DAY = 86400  # seconds
 SLEEP = 366 * DAY
-HELD, WOULD_HOLD = "nothing was removed", "nothing would be removed"
+HELD, WOULD_HOLD = "no wheel was removed", "no wheel would be removed"
 NOT_PROFILED = "nothing is known of what the platform needs until pipmirror.sync or pipmirror.prepare has profiled it"
 UNVERIFIED = "the sets are not verified, so the pages cannot be written first; run pipmirror.sync or pipmirror.verify"
 UNSATISFIED = "not every set is satisfied, so nobody can say what is not needed; run pipmirror.sync"

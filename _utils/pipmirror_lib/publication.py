@@ -136,7 +136,8 @@ class _Page:
 
     @cached_property
     def _lines(self) -> dict[str, showcase_files.Line]:
-        return showcase_files.lines(self.directory, showcase.projects(self.wheels, self.planned.wanted_by))
+        wants = showcase.needs(self.platform, self.planned, self.wheels)
+        return showcase_files.lines(self.directory, showcase.projects(self.wheels, wants))
 
     @cached_property
     def _moment(self) -> str:

@@ -11,10 +11,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from packaging.requirements import Requirement
+
 from pipmirror_lib import yanks
 from pipmirror_lib.logs import harmless, short
 from pipmirror_lib.mirror import Record
-from pipmirror_lib.parts import canonical
+from pipmirror_lib.parts import canonical, within
 from pipmirror_lib.profile import TargetProfile
 from pipmirror_lib.settings import Platform
 from pipmirror_lib.verdict import PlatformPlan
@@ -23,6 +25,7 @@ from pipmirror_lib.wheels import parse_name
 FORMAT = 1
 _DECLARED, _PARENT = " (declared)", " (wanted by "
 Data = dict[str, Any]
+Wants = Mapping[str, tuple[str, ...]]
 # Of a wheel's record.
 _TOLD = ("size", "sha256", "origin", "upload_time", "admitted", "summary", "yanked", "withdrawn", yanks.KEY)
 _SUMMARY: Mapping[str, type] = {
@@ -37,6 +40,7 @@ class Project:
     """A project's wheels and its relations, as they are known, and before anything is made of them."""
 
     name: str
+    # With who wants them: None where it is known that nobody does.
     files: list[tuple[str, Record, tuple[str, ...] | None]] = field(default_factory=list)
     needs: list[str] = field(default_factory=list)
 
@@ -66,7 +70,22 @@ class Project:
         }
 
 
-def projects(wheels: Mapping[str, Record], wanted_by: Mapping[str, tuple[str, ...]]) -> list[Project]:
+def needs(platform: Platform, planned: PlatformPlan, wheels: Iterable[str]) -> Wants:
+    """{file name: who wants it}; nobody, as far as is known, while something is missing and nobody can say."""
+    if planned.satisfied:
+        return planned.wanted_by
+    asked: dict[str, list[Requirement]] = {}
+    for requirement in (one for wanted in platform.sets for one in wanted.requirements):
+        asked.setdefault(canonical(requirement.name), []).append(requirement)
+    found: dict[str, tuple[str, ...]] = {}
+    for filename in wheels:
+        name = parse_name(filename)
+        fitting = (one for one in asked.get(name.project, ()) if within(one.specifier, name.version))
+        found[filename] = tuple(f"{one}{_DECLARED}" for one in fitting)
+    return found | dict(planned.wanted_by)
+
+
+def projects(wheels: Mapping[str, Record], wanted_by: Wants) -> list[Project]:
     """Every project that lies there, by name."""
     found: dict[str, Project] = {}
     for filename in sorted(wheels):
@@ -143,6 +162,6 @@ def _file(filename: str, version: str, record: Record, wants: Iterable[str] | No
         "origin": record["origin"],
         "uploaded": record.get("upload_time") or "",
         "admitted": record["admitted"],
-        "needed": wants is not None,
+        "needed": None if wants == () else wants is not None,
         **({} if yanked is None else {"yanked": short(yanked)}),
     }

@@ -159,9 +159,11 @@ def _tags(data: Data) -> Iterable[str]:
         yield "declared"
     if any(file["origin"] == "built" for file in data["files"]):
         yield "built here"
-    if any("yanked" in file for file in data["files"]):
-        yield "yanked"
-    if not any(file["needed"] for file in data["files"]):
+    versions = dict.fromkeys(file["version"] for file in data["files"])
+    good = {file["version"] for file in data["files"] if "yanked" not in file}
+    if yanked := [version for version in versions if version not in good]:
+        yield escape(f"{', '.join(yanked[:_VERSIONS])} yanked") if good else "yanked"
+    if all(file["needed"] is False for file in data["files"]):
         yield "not needed"
 
 
@@ -174,14 +176,17 @@ def _relations(data: Data) -> str:
             links = ", ".join(f'<a href="#p-{escape(name)}">{escape(name)}</a>' for name in names[:_RELATED])
             more = f" and {len(names) - _RELATED} more" if len(names) > _RELATED else ""
             parts.append(f'<span class="{key}" data-count="{len(names)}">{text} {links}{more}.</span>')
-    return f"<p>{' '.join(parts) or 'No set needs it.'}</p>"
+    if not parts:
+        known = all(file["needed"] is False for file in data["files"])
+        parts.append("No set needs it." if known else "Who needs it, nobody can say while something is missing.")
+    return f"<p>{' '.join(parts)}</p>"
 
 
 def _file(file: Data) -> str:
     about = [size(file["size"]), _ORIGINS.get(file["origin"], escape(file["origin"]))]
     if file["uploaded"]:
         about.append(f"uploaded {escape(file['uploaded'][:10])}")
-    if not file["needed"]:
+    if file["needed"] is False:
         about.append("needed by no set")
     if "yanked" in file:
         about.append(f"<strong>yanked{': ' + escape(file['yanked']) if file['yanked'] else ''}</strong>")

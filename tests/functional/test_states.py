@@ -156,7 +156,7 @@ def test_a_guard_that_holds_is_told_by_a_state_with_nothing_to_do(site: Site, lo
     states.synced(PLATFORM)
     ret = states.synced(PLATFORM)
     assert (ret.result, ret.changes) == (True, {})
-    assert "nothing would be removed: 2 of 3 wheels would go, more than half" in ret.comment
+    assert "no wheel would be removed: 2 of 3 wheels would go, more than half" in ret.comment
     assert len(site.wheels()) == 3
 
 
@@ -229,7 +229,7 @@ def test_pruned_names_the_guard_and_does_not_fail(site: Site, loaders: Callable[
     for test in (True, False):
         ret = loaders(test=test).states.pipmirror.pruned("wheels", platform=PLATFORM)
         assert (ret.result, ret.changes) == (True, {})
-        assert "nothing would be removed: not every set is satisfied" in ret.comment
+        assert "no wheel would be removed: not every set is satisfied" in ret.comment
     ret = loaders().states.pipmirror.pruned("wheels", platform=PLATFORM, force=True)
     assert (ret.result, len(ret.changes[PLATFORM]["wheels"])) == (True, 3)
 

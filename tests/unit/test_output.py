@@ -80,6 +80,7 @@ def test_a_plan_that_could_not_ask_says_why(tmp_path: Path) -> None:
 
 def test_status(synced: Mirror) -> None:
     answer = reports.status(synced, None)
+    ran = {"demo": {"ok": True}, "dep": {"ok": False, "output": "no x"}}
     answer[PLATFORM].update(
         orphans=2,
         orphan_bytes=2_500_000,
@@ -88,7 +89,7 @@ def test_status(synced: Mirror) -> None:
         yanked={DEP: "broken", DEMO: ""},
         withdrawn=[OLD],
         image_source="registry",
-        verified={"packages": {"installed": 2, "ran": {"demo": {"ok": True}, "dep": {"ok": False}}, "pip": "1"}},
+        verified={"packages": {"installed": 2, "ran": ran, "pip": "1"}},
     )
     text = see("status", answer)
     for line in (
@@ -97,7 +98,7 @@ def test_status(synced: Mirror) -> None:
         "  orphans             2, 2.5 MB; may go from 2026-12-22",
         "  pruning is held: for a reason",
         "  target              Python 3.11.2, pip 26.3",
-        "  verified            packages: 2 wheels installed without network, but dep did not start",
+        "  verified            packages: 2 wheels installed without network, but dep did not start: no x",
         f"  yanked upstream:\n    {DEP}: broken\n    {DEMO}: no reason given",
         f"  withdrawn upstream:\n    {OLD}",
     ):
@@ -211,7 +212,7 @@ def test_why_of_several_files_and_endless_chains(synced: Mirror) -> None:
 def test_a_sync(mirror: Mirror) -> None:
     lines = see("sync", sync.sync(mirror)).splitlines()
     assert lines[0].startswith("bookworm: done in ")
-    assert "  added 2 wheels, 0 of them built here" in lines
+    assert "  added 2 wheels" in lines
     assert any(line.endswith(f"index  dep 1.0   {DEP}") for line in lines)
     assert "  pages  13 written, 0 removed" in lines
     assert lines[-1] == "1 of 1 platforms are satisfied"
@@ -262,7 +263,7 @@ def test_a_prune_that_is_held(tmp_path: Path, synced: Mirror) -> None:
     answer = {**sync.prune(declare(tmp_path, packages=["gone"])), "images": {}}
     lines = see("prune", answer).splitlines()
     assert lines[0] == "bookworm: no wheel is to go"
-    assert lines[1].startswith("  nothing was removed: not every set is satisfied")
+    assert lines[1].startswith("  no wheel was removed: not every set is satisfied")
     assert lines[-1] == "1 of 1 platforms are pruned"
 
 

@@ -442,6 +442,8 @@ def test_faults_of_arguments_stand_below_a_heading_of_their_own() -> None:
     ("argument", "said"),
     [
         ("keepdays", "did you mean 'keep_days'?"),
+        ("tset", "did you mean 'test'?"),
+        ("reslove", "did you mean 'resolve'?"),
         ("mirors", "did you mean 'mirror'?"),
         ("platform", "did you mean 'platforms'?"),  # of a function that has no such argument
         ("zzz", "remove it"),

@@ -162,6 +162,11 @@ def test_what_is_missing_is_said(tmp_path: Path, mirror: Mirror, server: LocalIn
     assert data(more)["satisfied"] is False
     assert any("nosuch" in wanted for wanted in data(more)["missing"])
     assert "incomplete" in page(more)
+    demo, dep = data(more)["projects"]
+    assert (demo["declared"], demo["files"][0]["needed"]) == (["demo"], True)
+    assert (dep["wanted_by"], dep["files"][0]["needed"]) == ([], None), "nobody can say"
+    assert "not needed" not in page(more)
+    assert "nobody can say" in page(more)
     assert rows(more)[PLATFORM]["satisfied"] is False
 
 
@@ -176,6 +181,16 @@ def test_the_newest_file_comes_first_and_speaks(tmp_path: Path, mirror: Mirror, 
     assert [file["version"] for file in demo["files"]] == ["1.10", "1.9", "1.0"]
     assert demo["summary"] == "of 1.10"
     assert [file["needed"] for file in demo["files"]] == [True, False, False]
+
+
+def test_a_yanked_version_does_not_mark_the_others(tmp_path: Path, mirror: Mirror, server: LocalIndex) -> None:
+    make_wheel(directory_of(mirror).public, "demo", "1.9", requires=["dep"])
+    synced(mirror)
+    synced(declare(tmp_path, server.url, yanked={"demo==1.0": "old"}))
+    assert '<em class="tag">1.0 yanked</em>' in page(mirror)
+    (demo, _) = data(mirror)["projects"]
+    demo["files"] = [{**file, "yanked": ""} for file in demo["files"]]
+    assert '<em class="tag">yanked</em>' in showcase_html.project(demo)
 
 
 def test_many_versions_and_relations_are_counted(tmp_path: Path) -> None:
