@@ -98,10 +98,10 @@ def test_stopped_and_started_again(site: Site, own: OwnEngine) -> None:
         site.wheel("gamma")
         site.settings["packages"] = ["alpha", "gamma"]
         assert "went on with the known profile" in site.state(site.good(site.apply()))["comment"]
-        before = site.stamps()
+        before = site.wares()
         sdist(site)
         failed(site, site.apply(), own.url, "start dockerd")
-        assert {name: stamp for name, stamp in site.stamps().items() if name in before} == before
+        assert {name: stamp for name, stamp in site.wares().items() if name in before} == before
     finally:
         own.start()
     finished(site, own)

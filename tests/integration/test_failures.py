@@ -192,11 +192,11 @@ def test_what_is_out_of_order_is_said_in_a_line(site: Site, spoil: Callable[[Sit
 def test_an_index_that_fails_loses_nothing(site: Site, spoil: Callable[[Site], list[str]]) -> None:
     site.settings["packages"] = ["beta<2"]
     site.good(site.apply())
-    before = site.stamps()
+    before = site.wares()
     site.settings["packages"] = ["alpha", "beta>=2"]
     spoil(site)
     failed(site)
-    assert site.stamps() == before
+    assert site.wares() == before
     site.check()
     site.index.fail.clear()
     if spoil is _closed_index:
@@ -236,7 +236,7 @@ def test_a_target_that_cannot_be_written(site: Site, small_disk: Callable[[str],
     assert "Read-only file system" in line
     small_disk("rw")
     site.good(site.apply())
-    before = site.stamps()
+    before = site.wares()
     small_disk("ro")
     # What needs no writing works.
     assert site.state(site.good(site.apply()))["changes"] == {}
@@ -244,7 +244,7 @@ def test_a_target_that_cannot_be_written(site: Site, small_disk: Callable[[str],
     (line,) = failed(site) if site.call("plan").platform["due"] else ("",)
     small_disk("rw")
     site.good(site.apply())
-    after = site.stamps()
+    after = site.wares()
     assert after.keys() == before.keys()
     changed = {path for path in after if after[path] != before[path]}
     assert changed <= {"index.html", "mirror.json"}, "what is declared stands there, and nothing else has changed"
@@ -281,10 +281,10 @@ def test_a_full_disk_keeps_what_was_there(site: Site, small_disk: Callable[[str]
     site.good(site.apply())
     site.wheel("gamma", files={"big.bin": b"\0" * 2_000_000})
     site.settings["packages"].append("gamma")
-    before: dict[str, Any] = dict(site.stamps())
+    before: dict[str, Any] = dict(site.wares())
     small_disk("size=1m")
     assert "make room there" in failed(site)[0]
-    assert site.stamps() == before
+    assert site.wares() == before
     site.check()
     small_disk("size=64m")
     site.good(site.apply())

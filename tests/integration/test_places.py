@@ -107,7 +107,7 @@ def test_a_build_that_fills_the_disk(site: Site, mount: Callable[..., None]) -> 
     site.target.mkdir()
     mount("-t", "tmpfs", "-o", "size=24m", "tmpfs", site.target)
     site.good(site.apply())
-    before = site.stamps()
+    before = site.wares()
     fill = "f = open('fill', 'wb')\nfor n in range(64): f.write(b'x' * (1 << 20))\nf.close()"
     site.sdist("omega", intree_backend=True, on_build=fill)
     site.settings["packages"] = ["alpha", "omega"]
@@ -115,7 +115,7 @@ def test_a_build_that_fills_the_disk(site: Site, mount: Callable[..., None]) -> 
     assert state["result"] is False
     assert "omega" in state["comment"].splitlines()[0]
     assert any(text in state["comment"] for text in ("No space left on device", "has only")), state["comment"]
-    assert site.stamps() == before
+    assert site.wares() == before
     run("mount", "-o", "remount,size=256m", site.target)
     site.good(site.apply())
     site.check()

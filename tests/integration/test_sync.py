@@ -14,13 +14,11 @@ from pipmirror_lib.builder import REPOSITORY as BUILDERS
 from pipmirror_lib.engine import LABEL, Engine
 
 from tests.support.salt import NO_NETWORK
-from tests.support.site import PLATFORM, Site, stamps
+from tests.support.site import PAGES, PLATFORM, Site, stamps
 
 pytestmark = pytest.mark.integration
 
 ALPHA, BETA = "alpha-1.0-py3-none-any.whl", "beta-2.0-py3-none-any.whl"
-# For people; they tell what is declared, and when the last sync was.
-PAGES = {"index.html", "mirror.json"}
 
 # Stands where the docker SDK would be found first, and tells on whoever imports it.
 SHIM = "from pathlib import Path\nPath({marker!r}).touch()\nraise ImportError('docker must not be imported')\n"

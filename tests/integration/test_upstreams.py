@@ -66,9 +66,9 @@ def test_what_it_has_comes_and_installs(site: Site, upstream: Upstream) -> None:
         assert site.record(filename)["origin"] == "index"
     # A second look asks for nothing anew, and an upgrade finds the same.
     assert site.state(site.good(site.apply()))["changes"] == {}
-    before = site.stamps()
+    before = site.wares()
     assert site.call("sync", upgrade=True).code == 0
-    assert site.stamps() == before
+    assert site.wares() == before
 
 
 def test_who_does_not_know_the_password_is_told_so(

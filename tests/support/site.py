@@ -16,6 +16,8 @@ from tests.support.localindex import LocalIndex
 from tests.support.salt import Answer, Minion, State
 
 PLATFORM = "bookworm"
+# For people; they tell what is declared and missing, and when the last sync was.
+PAGES = {"index.html", "mirror.json"}
 IMAGE = "debian:bookworm"
 # The same for most tests, so that its image is made once and found again by its label.
 PRE_COMMAND = "apt-get update && apt-get -y install --no-install-recommends python3-pip"
@@ -112,6 +114,10 @@ class Site:
     def stamps(self, platform: str = PLATFORM) -> dict[str, Stamp]:
         """Every public file by its path."""
         return stamps(self.public(platform))
+
+    def wares(self, platform: str = PLATFORM) -> dict[str, Stamp]:
+        """Every public file that is for programs."""
+        return {name: stamp for name, stamp in self.stamps(platform).items() if name not in PAGES}
 
     def check(self, platform: str = PLATFORM) -> None:
         """Nothing is half-done: manifest, wheels, side files and pages agree, and no staging is left over."""

@@ -1,26 +1,22 @@
-"""Worlds by Hypothesis: files, requirements, constraints, extras and markers, small and full of conflicts.
+"""Worlds by chance: files, requirements, constraints, extras and markers, small and full of conflicts.
 
 Everything is drawn from short lists, in which the likely stands more than once, so that projects, versions and
-specifiers meet often.
+specifiers meet often. They are drawn by `random` alone, because Hypothesis also draws constants of whatever code is
+loaded, and the worlds would be others after every change.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
+from random import Random
 from typing import Any
 
-import hypothesis
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 from packaging.specifiers import SpecifierSet
 
 from tests.support.worlds import PURE, Case, File, as_json
-
-Draw = Any
 
 PROJECTS = ("a", "b", "c", "d", "e", "Zope.F")
 SPELLINGS = {"Zope.F": ("Zope.F", "zope-f", "zope_f")}
@@ -87,19 +83,18 @@ FITTING = {version: [text for text in USUAL if SpecifierSet(text).contains(versi
 class World:
     """One world being drawn."""
 
-    def __init__(self, draw: Draw, index: bool) -> None:
-        self.draw = draw
+    def __init__(self, random: Random, index: bool) -> None:
+        self.random = random
         self.index = index
         self.projects = PROJECTS[: self.pick(range(3, len(PROJECTS) + 1))[0]]
 
     def pick(self, *choices: Sequence[Any]) -> list[Any]:
-        """One of each; drawn as one number, because it is the draws that take the time."""
-        number = self.draw(st.integers(0, math.prod(map(len, choices)) - 1))
-        found = []
-        for sequence in choices:
-            number, position = divmod(number, len(sequence))
-            found.append(sequence[position])
-        return found
+        """One of each."""
+        return [self.random.choice(sequence) for sequence in choices]
+
+    def some(self, least: int, most: int) -> list[str]:
+        """So many usual versions."""
+        return self.random.sample(FINALS, self.random.randint(least, most))
 
     def others(self, project: str) -> Sequence[str]:
         """Whom it may want: cycles are there, but they are not the rule."""
@@ -122,8 +117,7 @@ class World:
         return {name: self.requirements(wanted, few) for name, few in drawn.items()}
 
     def versions(self) -> list[str]:
-        usual = self.draw(st.lists(st.sampled_from(FINALS), min_size=2, max_size=5, unique=True))
-        return list(dict.fromkeys([*usual, *self.pick(HARDLY_EVER, HARDLY_EVER)]))
+        return list(dict.fromkeys([*self.some(2, 5), *self.pick(HARDLY_EVER, HARDLY_EVER)]))
 
     def files(self, project: str) -> list[File]:
         """Up to seven versions of a project, mostly of one file each."""
@@ -151,8 +145,8 @@ class Tangle(World):
     What belongs to the solution is compatible with it, and with nothing else on purpose.
     """
 
-    def __init__(self, draw: Draw, index: bool) -> None:
-        super().__init__(draw, index)
+    def __init__(self, random: Random, index: bool) -> None:
+        super().__init__(random, index)
         self.projects = TANGLED[: self.pick(range(5, len(TANGLED) + 1))[0]]
         older = FINALS[: -len(FINALS) // 3]
         self.solution = dict(zip(self.projects, self.pick(*[older] * len(self.projects)), strict=True))
@@ -166,8 +160,7 @@ class Tangle(World):
     def files(self, project: str) -> list[File]:
         found = []
         others = self.others(project)
-        newer = self.draw(st.lists(st.sampled_from(FINALS), min_size=2, max_size=6, unique=True))
-        for version in dict.fromkeys([self.solution[project], *newer]):
+        for version in dict.fromkeys([self.solution[project], *self.some(2, 6)]):
             own, more, python, tempting = self.pick((1, 2, 2, 3, 3), (0, 0, 1), TANGLED_PYTHONS, (0, 1, 2))
             # Most newer versions want one thing only that cannot be had with the rest.
             fits = version == self.solution[project]
@@ -192,11 +185,10 @@ class Tangle(World):
         )
 
 
-@st.composite
-def worlds(draw: Draw, index: bool) -> Case:
-    world = World(draw, index)
+def draw(random: Random, index: bool) -> Case:
+    world = World(random, index)
     if world.pick((True, False))[0]:
-        return Tangle(draw, index).case()
+        return Tangle(random, index).case()
     wants, constraints = world.pick((1, 1, 2, 2, 3, 4), (0, 0, 0, 1, 2))
     absent, prereleases, html, no_metadata = (happens == 0 for happens in world.pick(*map(range, (12, 14, 4, 4))))
     # The last project may be wanted and not there.
@@ -213,26 +205,11 @@ def worlds(draw: Draw, index: bool) -> Case:
     )
 
 
-# Hypothesis follows each example with some that differ little from it.
-ALIKE = 3
-
-
 def generate(count: int, seed: int, *, index: bool) -> list[Case]:
-    """So many different worlds; the same ones for the same seed and the same Hypothesis."""
+    """So many different worlds; the same ones for the same seed."""
+    random = Random(f"{seed} {index}")  # of a number it would take the magnitude alone
     found: dict[str, Case] = {}
-
-    @hypothesis.seed(seed)
-    @settings(
-        max_examples=count * (ALIKE + 1),
-        database=None,
-        deadline=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(worlds(index))
-    def collect(case: Case) -> None:
+    while len(found) < count:
+        case = draw(random, index)
         found.setdefault(as_json(case), case)
-
-    collect()
-    kept = list(found.values())[::ALIKE][:count]
-    return [replace(case, name=f"world {number}") for number, case in enumerate(kept)]
+    return [replace(case, name=f"world {number}") for number, case in enumerate(found.values())]
