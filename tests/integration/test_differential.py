@@ -33,9 +33,7 @@ SUITES = ("bullseye", "bookworm", "trixie")
 SEED = int(os.environ.get("PIPMIRROR_SEED", "20241122"))
 WORLDS = int(os.environ.get("PIPMIRROR_WORLDS", "340"))
 # Done, pip's resolver recurses for ever over a cycle that it has left behind on its way; rarely it trips over itself.
-CRASH = re.compile("RecursionError: maximum recursion depth exceeded|Error: Internal issue: Candidate is not for this")
-    "RecursionError: maximum recursion depth exceeded|AssertionError: Internal issue: Candidate is not for"
-)
+CRASH = re.compile("RecursionError: maximum recursion depth|Error: Internal issue: Candidate is not for this")
 # Since this version pip decides first what keeps appearing in conflicts; Python 3.9 has no such pip.
 PROMOTING = Version("26.1")
 
