@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipmirror_lib import locks, plan, showcase, showcase_files
-from pipmirror_lib.durable import write_atomically
+from pipmirror_lib.durable import TEMPORARY, write_atomically
 from pipmirror_lib.errors import MirrorError
 from pipmirror_lib.mirror import PRIVATE, PlatformDirectory
 from pipmirror_lib.settings import Mirror
@@ -26,6 +26,7 @@ def bring(mirror: Mirror, directory: PlatformDirectory, *, whole: bool) -> list[
     with _alone(mirror.target):
         names = _names(mirror, whole)
         wanted = showcase_files.root_files(_rows(mirror, names))
+        _clear([*(mirror.target / name for name in wanted), _memory(mirror.target)])
         changed = showcase_files.differing(mirror.target, wanted)
         showcase_files.write(directory, mirror.target, {name: wanted[name] for name in changed})
         if names != _remembered(mirror.target):
@@ -37,6 +38,13 @@ def drift(mirror: Mirror, *, whole: bool) -> list[str]:
     """The files that `bring` would write."""
     wanted = showcase_files.root_files(_rows(mirror, _names(mirror, whole)))
     return showcase_files.differing(mirror.target, wanted)
+
+
+def _clear(files: Iterable[Path]) -> None:
+    """Remove what a killed run has written of them and not renamed; nobody else is at it."""
+    for file in files:
+        for path in file.parent.glob(TEMPORARY.format(file.name, "*")):
+            path.unlink(missing_ok=True)
 
 
 @contextmanager

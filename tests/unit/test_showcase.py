@@ -156,6 +156,14 @@ def test_the_page_of_all_platforms(mirror: Mirror) -> None:
     }
 
 
+def test_what_a_killed_run_left_of_the_page_of_all_platforms_goes(mirror: Mirror) -> None:
+    left = [mirror.target / ".index.html.1-1.tmp", mirror.target / ".pipmirror" / "..platforms.json.1-1.tmp"]
+    for path in left:
+        path.write_text("half")
+    front.bring(mirror, directory_of(mirror), whole=True)
+    assert not any(path.exists() for path in left)
+
+
 def test_what_is_missing_is_said(tmp_path: Path, mirror: Mirror, server: LocalIndex) -> None:
     more = declare(tmp_path, server.url, packages=["demo", f"nosuch; python_version > '{'3'}'"])
     assert not sync.sync(more)["result"]
