@@ -120,9 +120,9 @@ def table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -
         print("  " + "  ".join(cells).rstrip())
 
 
-def peak_memory() -> float:
-    """Of this process so far, in MB; getrusage would count what its parent had when it began as well."""
-    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+def peak_memory(process: int | str = "self") -> float:
+    """Of this process so far, or another, in MB; getrusage would count what its parent had when it began as well."""
+    lines = dict(line.split(":", 1) for line in Path(f"/proc/{process}/status").read_text().splitlines())
     return int(lines["VmHWM"].split()[0]) / 1024
 
 

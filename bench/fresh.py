@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import statistics
 import sys
@@ -21,6 +22,7 @@ from typing import Any
 
 import common
 from pipmirror_lib import builder, completion, plan, platform_sync, settings, sync
+from pipmirror_lib.courier import Courier
 from pipmirror_lib.mirror import PRIVATE, PlatformDirectory
 
 THREADS = 16
@@ -141,13 +143,13 @@ def fresh_sync(work: Path, suites: list[str]) -> dict[str, Any]:
         (target / private).mkdir(parents=True)
         for name in ("profile.json", "state.json"):
             shutil.copy(work / "prepared" / private / name, target / private / name)
-    phases = watched()
+    phases, fetching = watched(), peak_of_couriers()
     began = time.perf_counter()
     result = sync.sync(mirror)
     about = {
         "total": time.perf_counter() - began,
-        "cpu": time.process_time(),
-        "memory": common.peak_memory(),
+        "cpu": sum(os.times()[:4]),
+        "memory": common.peak_memory() + sum(fetching),
         "phases": dict(phases),
     }
     if not result["result"]:
@@ -198,6 +200,20 @@ def watched() -> Counter[str]:
     watch(platform_sync, "publish", "publish")
     watch(plan, "make", "decide")
     return spent
+
+
+def peak_of_couriers() -> list[float]:
+    """What the processes for downloads need besides, in MB, known when they end."""
+    peaks: list[float] = []
+    close = Courier.close
+
+    def closed(courier: Courier) -> None:
+        if courier._process and courier._process.poll() is None:
+            peaks.append(common.peak_memory(courier._process.pid))
+        close(courier)
+
+    Courier.close = closed  # type: ignore[method-assign]
+    return peaks
 
 
 def breakdown(runs: list[dict[str, Any]]) -> list[str]:

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 from pipmirror_lib.answers import CHUNK, Answer
@@ -60,9 +61,9 @@ class Client:
     """Pages and files for a whole run; safe to use from several threads."""
 
     def __init__(self, settings: Index) -> None:
-        declared = [url.rstrip("/") + "/" for url in (settings.url or default_url(), *settings.extra_urls)]
+        self.settings = settings = settings if settings.url else replace(settings, url=default_url())
+        declared = [url.rstrip("/") + "/" for url in (settings.url, *settings.extra_urls)]
         self.urls = tuple(split(url)[0] for url in declared)
-        self._settings = settings
         self._connections = Connections(declared, settings)
 
     def close(self) -> None:
@@ -93,7 +94,7 @@ class Client:
         """
         most = LARGEST if size is None else size
         with Transfer(bare(url), target, sha256, size, most, promise) as file:
-            left, pause = self._settings.retries, 0.5
+            left, pause = self.settings.retries, 0.5
             while not file.is_whole:
                 begun = file.received
                 with self._get(url, file.headers, credentials, most) as answer:

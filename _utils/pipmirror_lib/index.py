@@ -20,6 +20,7 @@ from packaging.utils import NormalizedName
 
 from pipmirror_lib import __version__, caches, linked, pages, transfer
 from pipmirror_lib.candidates import Candidate, NewestFirst
+from pipmirror_lib.courier import Courier, Gone
 from pipmirror_lib.errors import MirrorError, PipmirrorError, WheelError, why
 from pipmirror_lib.fetch import CONNECTIONS, Client
 from pipmirror_lib.mirror import discard
@@ -60,6 +61,7 @@ class Index:
         known: Mapping[str, Path] | None = None,
     ) -> None:
         self._client = Client(settings)
+        self._courier = Courier(self._client.settings)
         # What a decision waits for must not wait behind files, which may be large and are many.
         self._pages_pool = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="pipmirror-pages")
         self._files_pool = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="pipmirror-files")
@@ -87,6 +89,7 @@ class Index:
     def give_up(self) -> None:
         """Fetch nothing any more, and end what is under way; whoever waits for it is told at once."""
         self._client.close()
+        self._courier.close()
         for pool in self._pools:
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -200,12 +203,18 @@ class Index:
             if partial is None:
                 return Fetched(target, sha256)
             self._under_way[target] = partial
-            sha256 = self._client.download(url, partial, sha256, size, **of_url)
+            sha256 = self._received(url, partial, sha256, size, **of_url)
             with self._lock:
                 self.fetched_files += 1
                 self.fetched_bytes += partial.stat().st_size
             os.replace(partial, target)
         return Fetched(target, sha256)
+
+    def _received(self, url: str, partial: Path, sha256: str, size: int | None, **of_url: Any) -> str:
+        if self._courier.takes(size):
+            with suppress(Gone):  # and what it has brought so far is gone on with
+                return self._courier.download(url, partial, sha256, size, **of_url)
+        return self._client.download(url, partial, sha256, size, **of_url)
 
     def metadata(self, candidate: Candidate, likely: bool = False) -> Future[Metadata]:
         """What a wheel (or an sdist that says so itself) requires; fails with WheelError where it does not say.
