@@ -80,6 +80,9 @@ class Ahead(Protocol):
     def metadata_of(self, candidate: Candidate) -> Future[Metadata] | None:
         """When it will be known what a file requires; None where that is at hand."""
 
+    def glance_at(self, candidate: Candidate) -> None:
+        """The same for one that a search may try, and that is probably not what it ends with."""
+
 
 class Source(Protocol):
     """Where candidates come from: the directory, the index, or both; `where` says it to people."""

@@ -65,11 +65,11 @@ class Completion:
         if kept:
             self.notes.append("went on with the decision of a sync that had not come to its end")
             return kept
+        if not self.upgrade:  # what does not lie there, the decision itself asks for, and waits
+            self.run.index.look_at(self._declared() & self.present.by_project.keys())
         locked = self._resolved()
-        if self.upgrade:  # for what nobody wants any more as well
-            self.run.index.prefetch(self.present.by_project, ())
-        else:
-            self.run.index.prefetch(self._declared(), ())
+        # Of an upgrade, for what nobody wants any more as well.
+        self.run.index.look_at(self.present.by_project if self.upgrade else self._declared())
         self.problems += explain.lines({**locked.missing, **self.direct.faults})
         if not self.direct.fresh and not self.direct.faults:
             kept_lock.store(path, key, locked, self.present, self.run.index.lacking)

@@ -185,7 +185,7 @@ class Connections:
         key, path = next(((key, path) for key, path in named.items() if path), ("", ""))
         try:
             if path and not os.path.isdir(path):
-                ssl.create_default_context(cafile=path)
+                self._adapter.context(path)
         except OSError as error:  # of which ssl's own errors are
             reason = "holds no certificates" if isinstance(error, ssl.SSLError) else error.strerror
             raise PackageIndexError(f"{key}: {path}: {reason}") from error

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -67,14 +68,16 @@ class Index:
         self._files_pool = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="pipmirror-files")
         # Reading metadata may wait for a file, and a pool must not wait for itself.
         self._readers = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="pipmirror-metadata")
-        self._pools = (self._readers, self._pages_pool, self._files_pool)
+        # What no decision waits for leaves room for what one does.
+        self._asides = ThreadPoolExecutor(CONNECTIONS // 4, thread_name_prefix="pipmirror-asides")
+        self._pools = (self._asides, self._readers, self._pages_pool, self._files_pool)
         self._downloads, self._cache, self._known = downloads, cache, dict(known or {})
         self._lock = threading.Lock()
         self._pages: dict[NormalizedName, Future[NewestFirst]] = {}
         self._files: dict[str, Future[Fetched]] = {}
         self._metadata: dict[str, Future[Metadata]] = {}
         self._done: dict[str, Future[Any]] = {}
-        self._parts = True
+        self._parts: bool | None = None
         # {URL of a wheel: why its METADATA was read from the wheel itself, although it is offered beside it}
         self.lacking: dict[str, str] = {}
         self.own_downloads: set[Path] = set()
@@ -113,7 +116,12 @@ class Index:
 
         A project that the first index has never comes from a later one: a stranger could register the name there.
         """
-        return self._once(self._pages_pool, self._pages, project, lambda: self._page(project))
+        return self._once(self._pages_pool, self._pages, project, partial(self._page, project))
+
+    def look_at(self, projects: Iterable[NormalizedName]) -> None:
+        """Fetch pages that nobody waits for before the end, but for whoever asks for one of them meanwhile."""
+        for project in projects:
+            self._once(self._asides, self._pages, project, partial(self._page, project))
 
     def asked(self, project: NormalizedName) -> NewestFirst | None:
         """The files of a project whose page this run has asked for; None where it has not, or got no answer."""
@@ -224,6 +232,12 @@ class Index:
         key = f"{candidate.url} {candidate.sha256} {candidate.metadata_sha256}"
         return self._once(self._readers, self._metadata, key, lambda: self._read_metadata(candidate, likely))
 
+    def glance_at(self, candidate: Candidate) -> None:
+        """Begin to read the metadata of a wheel that is hardly chosen, unless that would take all of a large one."""
+        small = candidate.size is not None and (candidate.size < FAR or self._parts)
+        if not candidate.is_sdist and (small or candidate.metadata_sha256 is not None):
+            self.metadata(candidate)
+
     def _read_metadata(self, candidate: Candidate, likely: bool) -> Metadata:
         # By the hash of the very bytes that were read: what another index claims of a wheel must not stick to it.
         digest = candidate.sha256 if candidate.metadata_sha256 is None else candidate.metadata_sha256
@@ -249,7 +263,7 @@ class Index:
         What a server says here and the wheel does not is found out when the wheel has come: the plan reads that.
         """
         size, known = candidate.size or 0, candidate.sha256 in self._known or candidate.sha256 in self._files
-        if candidate.is_sdist or candidate.metadata_sha256 is not None or known or size < FAR or not self._parts:
+        if candidate.is_sdist or candidate.metadata_sha256 is not None or known or size < FAR or self._parts is False:
             return None
 
         def fetch(begin: int, end: int) -> bytes:
@@ -259,7 +273,9 @@ class Index:
             return content
 
         try:
-            return checked_metadata(RemoteFile(fetch, size), candidate.filename)[1]  # type: ignore[arg-type]
+            found = checked_metadata(RemoteFile(fetch, size), candidate.filename)[1]  # type: ignore[arg-type]
+            self._parts = True
+            return found
         except NoParts:
             self._parts = False
         except WheelError:

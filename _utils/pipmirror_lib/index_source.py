@@ -125,11 +125,17 @@ class IndexSource:
 
     def metadata_of(self, candidate: Candidate) -> Future[Metadata] | None:
         """What lies there leads to what lies there."""
-        is_here = candidate.path is not None or candidate in self._made
-        return None if is_here else self._index.metadata(candidate, likely=True)
+        return None if self._is_here(candidate) else self._index.metadata(candidate, likely=True)
+
+    def glance_at(self, candidate: Candidate) -> None:
+        if not self._is_here(candidate):
+            self._index.glance_at(candidate)
+
+    def _is_here(self, candidate: Candidate) -> bool:
+        return candidate.path is not None or candidate in self._made
 
     def prefetch(self, projects: Iterable[NormalizedName], candidates: Iterable[Candidate]) -> None:
-        coming = [c for c in candidates if c.path is None and c not in self._made]
+        coming = [c for c in candidates if not self._is_here(c)]
         self._index.prefetch((name for name in projects if not self._suffices(name)), coming)
         for candidate in coming:
             if candidate.is_sdist and self._begin:

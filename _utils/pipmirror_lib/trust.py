@@ -31,14 +31,15 @@ class Adapter(deadlines.Adapter):
         if not (verify and direct and os.path.exists(bundle)):
             return super().get_connection_with_tls_context(request, verify, proxies, cert)
         host, _ = self.build_connection_pool_key_attributes(request, True)
-        pool = {"cert_reqs": "CERT_REQUIRED", "ssl_context": self._context(bundle)}
+        pool = {"cert_reqs": "CERT_REQUIRED", "ssl_context": self.context(bundle)}
         return self.poolmanager.connection_from_host(**host, pool_kwargs=pool)
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
         if "ssl_context" not in conn.conn_kw:
             super().cert_verify(conn, url, verify, cert)  # type: ignore[no-untyped-call]
 
-    def _context(self, bundle: str) -> ssl.SSLContext:
+    def context(self, bundle: str) -> ssl.SSLContext:
+        """What trusts the certificates of a file or a directory; OSError, or its ssl.SSLError, where there are none."""
         with self._lock:
             if bundle not in self._contexts:
                 context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)

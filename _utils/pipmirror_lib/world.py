@@ -22,6 +22,8 @@ from pipmirror_lib.wheels import Metadata
 from pipmirror_lib.yanks import marked
 
 ANY = SpecifierSet()
+# So many versions are looked at in advance, at most.
+AHEAD = 8
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,11 @@ class World:
 
     def offered(self, project: NormalizedName, specifiers: Iterable[SpecifierSet]) -> Iterator[Candidate]:
         """Usable candidates within all specifiers together, the preferred version first, then best first."""
-        for candidate in self._fitting(project, specifiers):
+        specifiers = tuple(specifiers)
+        for number, candidate in enumerate(self._fitting(project, specifiers)):
+            # Who is not content with one will probably not be with the next, and would wait for one after another.
+            if number and candidate not in self._metadata:
+                self._glance(project, specifiers, min(number + 1, AHEAD))
             if self.metadata(candidate) is not None:
                 yield candidate
             elif candidate in self._misnamed:
@@ -201,6 +207,13 @@ class World:
         """Candidates within all specifiers that are not known to be unusable; nothing is read or built for that."""
         unusable = self.unusable.get(project, {})
         return (c for c in self._fitting(project, specifiers) if c.filename not in unusable)
+
+    def _glance(self, project: NormalizedName, specifiers: Iterable[SpecifierSet], number: int) -> None:
+        """Send for what so many of the candidates require that come next, where that takes a while."""
+        if ahead := self.source.ahead:
+            unread = (c for c in self._fitting(project, specifiers) if c not in self._metadata)
+            for candidate in islice(unread, number):
+                ahead.glance_at(candidate)
 
     def _fitting(self, project: NormalizedName, specifiers: Iterable[SpecifierSet]) -> Iterable[Candidate]:
         preferred = self.question.preferred.get(project)

@@ -172,6 +172,41 @@ def test_a_slow_download_holds_back_nothing_that_others_lead_to(
     assert in_time == [True]
 
 
+def test_a_search_that_turns_back_looks_at_several_versions_at_once(
+    opened: Opened, server: LocalIndex, tmp_path: Path
+) -> None:
+    """Asked for one after another, each would take as long as an answer does."""
+    server.core_metadata = False
+    for number in range(1, 9):
+        bound = "<" if number == 1 else ">="
+        server.add(make_wheel(tmp_path / "files", "app", f"{number}.0", requires=[f"dep{bound}2", "other"]))
+    server.add(make_wheel(tmp_path / "files", "other", requires=["dep<2"]))
+    under_way: set[str] = set()
+    together: list[set[str]] = []
+    lock, several = threading.Lock(), threading.Event()
+
+    def before(path: str) -> None:
+        if path.startswith("/files/app-") and "app-8.0" not in path:
+            with lock:
+                under_way.add(path)
+                together.append(set(under_way))
+            if len(under_way) > 1:
+                several.set()
+            several.wait(5)
+            with lock:
+                under_way.discard(path)
+
+    server.before = before
+    with opened(timeout=30) as index:
+        found = answer(source_of(index), "app", "other")
+    assert {name: str(candidate.version) for name, candidate in found.closure.items()} == {
+        "app": "1.0",
+        "other": "1.0",
+        "dep": "1.0",
+    }
+    assert max(map(len, together)) > 1
+
+
 def test_a_page_does_not_wait_for_files(opened: Opened, server: LocalIndex, tmp_path: Path) -> None:
     come = threading.Event()
     for number in range(CONNECTIONS + 2):

@@ -128,6 +128,23 @@ def test_a_server_without_parts(index: Index, server: LocalIndex, how: str) -> N
     assert index.fetched_files == 1
 
 
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_glance_costs_no_large_wheel(index: Index, server: LocalIndex, tmp_path: Path, ranges: bool) -> None:
+    """Whether the server gives parts is known from a wheel that was asked for in earnest."""
+    for version in ("2.0", "3.0"):
+        server.add(make_wheel(tmp_path / "files", "demo", version, files={"noise.bin": NOISE}))
+    server.ranges = ranges
+    newest, older, oldest = index.page(canonicalize_name("demo")).result()
+    index.glance_at(older)
+    assert index.metadata(newest).result()
+    index.glance_at(oldest)
+    if ranges:
+        index.metadata(oldest).result()
+    assert server.requests_of(older.filename) == []
+    assert bool(server.requests_of(oldest.filename)) is ranges
+    assert index.fetched_files == (0 if ranges else 1)
+
+
 @pytest.mark.parametrize("more", [-1000, BLOCK, 10 * FAR])
 def test_a_page_that_lies_about_the_size(index: Index, server: LocalIndex, more: int) -> None:
     server.change(NAME, size=server.files[NAME].size + more)
