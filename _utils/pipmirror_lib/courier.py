@@ -36,14 +36,16 @@ _READY = 0
 _KINDS = {kind.__name__: kind for kind in (MirrorError, PackageIndexError)}
 # This very library, whichever others of its name the path leads to.
 _BEGIN = """
-import json, sys
+import json, os, sys
 from importlib import import_module, util
+answers = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
 told = json.loads(sys.stdin.readline())
 sys.path[:] = told["path"]
 spec = util.spec_from_file_location(told["package"], told["file"])
 sys.modules[spec.name] = module = util.module_from_spec(spec)
 spec.loader.exec_module(module)
-import_module(told["module"]).serve(told["settings"], sys.stdin, sys.stdout)
+import_module(told["module"]).serve(told["settings"], sys.stdin, answers)
 """
 
 
@@ -136,18 +138,31 @@ class Courier:
             reader.join()
 
     def _read(self, process: subprocess.Popen[str], errors: IO[bytes]) -> None:
-        with process, errors:
+        try:
             for line in process.stdout or ():
-                number, sha256, kind, text = json.loads(line)
-                if number == _READY:
-                    self._is_ready.set()
-                elif kind:
-                    self._waiting.pop(number).set_exception(_KINDS.get(kind, RuntimeError)(text))
-                else:
-                    self._waiting.pop(number).set_result(sha256)
-            process.wait()
-            errors.seek(0)
-            self._end(errors.read()[-1000:].decode("utf-8", "replace").strip())
+                self._take(line)
+        finally:
+            process.kill()  # it may have closed its output alone
+            with suppress(OSError):  # what it has not read is lost with it
+                process.communicate()
+            with errors:
+                errors.seek(0)
+                self._end(errors.read()[-1000:].decode("utf-8", "replace").strip())
+
+    def _take(self, line: str) -> None:
+        """An answer; what this machine's Python prints when it starts is none."""
+        try:
+            number, sha256, kind, text = json.loads(line)
+            answer = self._waiting.pop(number) if number != _READY else None
+        except (ValueError, TypeError, KeyError):
+            log.debug("pipmirror: the process for downloads says %s", harmless(line.strip()))
+            return
+        if answer is None:
+            self._is_ready.set()
+        elif kind:
+            answer.set_exception(_KINDS.get(kind, RuntimeError)(text))
+        else:
+            answer.set_result(sha256)
 
     def _end(self, said: str) -> None:
         with self._lock:

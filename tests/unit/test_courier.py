@@ -256,3 +256,11 @@ def test_it_is_this_very_library(
     (tmp_path / "other" / "pipmirror_lib" / "__init__.py").write_text("raise SystemExit('not this one')")
     monkeypatch.setattr(sys, "path", [str(tmp_path / "other"), *(p for p in sys.path if Path(p) != UTILS)])
     assert running().download(file_url(server), tmp_path / "got", "", None) == server.files[NAME].sha256
+
+
+def test_what_this_machines_python_prints_is_no_answer(
+    server: LocalIndex, running: Callable[..., Courier], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text("print('welcome'); print('[1, 2, 3, 4]'); print('[[], 2, 3, 4]')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert running().download(file_url(server), tmp_path / "got", "", None) == server.files[NAME].sha256
