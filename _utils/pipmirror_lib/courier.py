@@ -32,7 +32,7 @@ from pipmirror_lib.settings import Index
 log = logging.getLogger(__name__)
 # Bytes to fetch from which on another process is worth its start, and for which a single file waits until it is there.
 MANY, LARGE = 16 << 20, 1 << 20
-_READY = 0
+_READY = "ready\n"
 _KINDS = {kind.__name__: kind for kind in (MirrorError, PackageIndexError)}
 # This very library, whichever others of its name the path leads to.
 _BEGIN = """
@@ -65,7 +65,7 @@ class Courier:
         self._volume = 0
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
-        self._numbers = count(_READY + 1)
+        self._numbers = count()
         self._waiting: dict[int, Future[str]] = {}
         self._is_ready = threading.Event()
         self._ended = False
@@ -143,23 +143,22 @@ class Courier:
                 self._take(line)
         finally:
             process.kill()  # it may have closed its output alone
-            with suppress(OSError):  # what it has not read is lost with it
-                process.communicate()
+            process.wait()
             with errors:
                 errors.seek(0)
                 self._end(errors.read()[-1000:].decode("utf-8", "replace").strip())
+            process.communicate()  # what it has not read is lost
 
     def _take(self, line: str) -> None:
-        """An answer; what this machine's Python prints when it starts is none."""
-        try:
-            number, sha256, kind, text = json.loads(line)
-            answer = self._waiting.pop(number) if number != _READY else None
-        except (ValueError, TypeError, KeyError):
-            log.debug("pipmirror: the process for downloads says %s", harmless(line.strip()))
+        if not self._is_ready.is_set():
+            if line == _READY:
+                self._is_ready.set()
+            else:  # this machine's Python says something when it starts
+                log.debug("pipmirror: the process for downloads says %s", harmless(line.strip()))
             return
-        if answer is None:
-            self._is_ready.set()
-        elif kind:
+        number, sha256, kind, text = json.loads(line)
+        answer = self._waiting.pop(number)
+        if kind:
             answer.set_exception(_KINDS.get(kind, RuntimeError)(text))
         else:
             answer.set_result(sha256)
@@ -197,7 +196,8 @@ def serve(settings: Mapping[str, Any], questions: IO[str], answers: IO[str]) -> 
             say(number, "", type(error).__name__, text)
 
     pool = ThreadPoolExecutor(CONNECTIONS)
-    say(_READY, "", "", "")
+    answers.write(_READY)
+    answers.flush()
     for line in questions:
         pool.submit(fetch, *json.loads(line))
     os._exit(0)  # nobody is left who could want what is under way
