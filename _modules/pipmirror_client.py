@@ -58,7 +58,7 @@ def configure(test=False, absent=False, **settings):
         True tells what would be written, and writes nothing.
 
     absent : False
-        True takes back what earlier calls have written.
+        True takes back what earlier calls have written; the pillar may say so too.
 
     settings
         Any setting of the pillar key ``pipmirror_client``: ``url`` (str, of the web server; PLATFORM/simple/ is below)
@@ -77,15 +77,15 @@ def configure(test=False, absent=False, **settings):
         salt '*' pipmirror_client.configure test=True url=http://mirror.example.com
         salt '*' pipmirror_client.configure absent=True
     """
-    from pipmirror_lib import clients
+    from pipmirror_lib import client_files, clients
     from pipmirror_lib.errors import PipmirrorError
 
     try:
-        files = clients.paths(__grains__.get("kernel", ""), os.environ)
+        files = client_files.paths(__grains__.get("kernel", ""), os.environ)
         changes = clients.drift(None if absent else _client(settings), files)
         if not test:
             for path, (_, content) in changes.items():
-                clients.store(path, content)
+                client_files.store(path, content)
     except PipmirrorError as error:
         raise CommandExecutionError(str(error)) from error
     return {str(path): _diff(path, old, new) for path, (old, new) in changes.items()}
@@ -106,4 +106,4 @@ def _client(settings):
 
 def _diff(path, old, new):
     lines = difflib.unified_diff(old.splitlines(), new.splitlines(), str(path), str(path), lineterm="", n=1)
-    return re.sub(r"://[^/@\s]*@", "://***@", "\n".join(lines))
+    return re.sub(r"://[^/\s]*@", "://***@", "\n".join(lines))

@@ -1,6 +1,7 @@
 {#- pip and uv of this machine install from the mirror; settings stand in the pillar key pipmirror_client. -#}
-{%- set settings = salt["pillar.get"]("pipmirror_client") %}
-{%- set absent = settings is mapping and settings.get("absent") %}
+{%- set settings = salt["pillar.get"]("pipmirror_client") or opts.get("pipmirror_client") %}
+{#- Anything else that stands there is for the module to judge. #}
+{%- set absent = settings is mapping and settings.get("absent") is sameas true %}
 {%- set cold = "pipmirror_client.configure" not in salt %}
 {%- if cold and opts.get("test") %}
 
