@@ -113,7 +113,8 @@ def sync(mirror=None, platform=None, upgrade=False, **settings):
         else than the pillar, which does declare requirements, no wheel is pruned.
 
     Returns ``{result, comment, platforms: {NAME: {result, comment, added: {FILE: {...}}, removed: {FILE: {...}},
-    seconds}}}``. The return code is 1 if any platform failed; one that fails never stops the others.
+    seconds}}}``; of what was added ``old`` are the versions that lay there before, ``beside`` those of them that are
+    still needed. The return code is 1 if any platform failed; one that fails never stops the others.
 
     Raises CommandExecutionError with every fault of the settings.
 

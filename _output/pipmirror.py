@@ -59,8 +59,15 @@ def output(ret, **_):
 
 
 def pairs(reasons):
-    """A line for each requirement or file and its reason, which may name it already."""
-    return [text if text.startswith((f"{key}: ", f"{key} ")) else f"{key}: {text}" for key, text in reasons.items()]
+    """A line for each requirement or file and its reason, which may name it, or its project, already."""
+    return [text if text.startswith(f"{key} ") else f"{key}: {beside(key, text)}" for key, text in reasons.items()]
+
+
+def beside(key, text):
+    """A reason without the project at its beginning, where the requirement before it is of that project."""
+    name, _, rest = text.partition(": ")
+    own = re.match(r"[A-Za-z0-9._-]+", key)
+    return rest if rest and own and re.sub(r"[-_.]+", "-", own[0]).lower() == name else text
 
 
 def proofs(verified):

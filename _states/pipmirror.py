@@ -190,8 +190,9 @@ def _pages(pages):
 def _changes(result):
     versions = {}
     for record in result["added"].values():
-        entry = versions.setdefault(record["project"], {"old": ", ".join(record["old"]), "new": []})
-        entry["new"].append(record["version"])
+        entry = versions.setdefault(record["project"], {"old": ", ".join(record["old"]), "new": set()})
+        # As Salt tells of packages with several versions installed: what is still needed has given way to nothing.
+        entry["new"].update([record["version"], *record["beside"]])
     changes = {project: {**entry, "new": ", ".join(sorted(entry["new"]))} for project, entry in versions.items()}
     if len(changes) > SHOWN:
         changes = {"wheels": {"old": "", "new": f"{len(result['added'])} added; pipmirror.wheels lists them"}}

@@ -125,7 +125,7 @@ class Completion:
     def _about(self, filename: str) -> Record:
         name, record = parse_name(filename), self.manifest["wheels"][filename]
         old = sorted({str(candidate.version) for candidate in self.present.files(name.project)})
-        about: dict[str, Any] = {"project": name.project, "version": str(name.version), "old": old}
+        about: dict[str, Any] = {"project": name.project, "version": str(name.version), "old": old, "beside": old}
         return {**about, **{key: record[key] for key in ("origin", "sha256", "size", "replaced") if key in record}}
 
     def _gather(self, locked: Lock) -> list[Admission]:

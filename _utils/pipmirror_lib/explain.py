@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -11,17 +12,25 @@ from packaging.utils import NormalizedName
 from pipmirror_lib.candidates import Candidate
 from pipmirror_lib.chains import Chains
 from pipmirror_lib.logs import harmless
-from pipmirror_lib.parts import within
+from pipmirror_lib.parts import canonical, within
 from pipmirror_lib.world import Want, World
 
 SHOWN = 5
+_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
 def lines(missing: Mapping[str, str]) -> list[str]:
     """A line for each requirement that is not met; its name is not said twice."""
     return [
-        why if why.startswith((f"{wanted}: ", f"{wanted} ")) else f"{wanted}: {why}" for wanted, why in missing.items()
+        why if why.startswith(f"{wanted} ") else f"{wanted}: {beside(wanted, why)}" for wanted, why in missing.items()
     ]
+
+
+def beside(wanted: str, why: str) -> str:
+    """A reason as it is read behind its requirement, which names the project already."""
+    name, colon, rest = why.partition(": ")
+    own = _NAME.match(wanted)
+    return rest if colon and own and canonical(own[0]) == name else why
 
 
 def count(number: int, noun: str) -> str:

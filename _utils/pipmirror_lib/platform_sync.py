@@ -20,6 +20,7 @@ from pipmirror_lib.run import Run
 from pipmirror_lib.settings import Platform
 from pipmirror_lib.verdict import PlatformPlan
 from pipmirror_lib.verification import Verification
+from pipmirror_lib.wheels import parse_name
 from pipmirror_lib.withdrawal import withdraw
 from pipmirror_lib.workplace import Quarters
 from pipmirror_lib.workshop import Workshop
@@ -92,7 +93,7 @@ class PlatformSync:
             self._publish(manifest, planned, moment if busy and not problems else "")
         problems += unproved
         self._note_unneeded(planned)
-        self._say_what_came()
+        self._say_what_came(planned)
         if not problems:
             sweep.clear(self.mirror.target, sweep.of_builds(self.directory, self.mirror.keep_days))
             self.task.notes.append(f"every set is satisfied, by {explain.count(len(planned.closure), 'wheel')}")
@@ -273,7 +274,10 @@ class PlatformSync:
         finally:
             self.task.removed.update(self.pruning.gone(about))
 
-    def _say_what_came(self) -> None:
+    def _say_what_came(self, planned: PlatformPlan) -> None:
+        needed = {(name.project, str(name.version)) for name in map(parse_name, planned.closure)}
+        for record in self.task.added.values() if planned.satisfied else ():
+            record["beside"] = [version for version in record["old"] if (record["project"], version) in needed]
         built = sum(1 for record in self.task.added.values() if record["origin"] == "built")
         if self.task.added:
             here = f", {built} of them built here" if built else ""

@@ -13,7 +13,7 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-from pipmirror_lib import yanks
+from pipmirror_lib import explain, yanks
 from pipmirror_lib.logs import harmless, short
 from pipmirror_lib.mirror import Record
 from pipmirror_lib.parts import canonical, within
@@ -121,7 +121,7 @@ def of_platform(
         "wheels": len(wheels),
         "bytes": sum(record["size"] for record in wheels.values()),
         "built": sum(1 for record in wheels.values() if record["origin"] == "built"),
-        "missing": {_line(wanted): _line(why) for wanted, why in planned.missing.items()},
+        "missing": {_line(wanted): _line(explain.beside(wanted, why)) for wanted, why in planned.missing.items()},
         "sets": {wanted.name: [_line(str(r)) for r in wanted.requirements] for wanted in platform.sets},
     }
 

@@ -192,7 +192,7 @@ def test_the_shape_is_the_same_before_there_is_anything(bare: Site) -> None:
 def test_the_shape_of_what_was_done(site: Site) -> None:
     (done,) = site.call("sync").value["platforms"].values()
     assert {key: type(done[key]) for key in DONE} == DONE
-    added = {"project": str, "version": str, "old": [str], "origin": str, "sha256": str, "size": int}
+    added = {"project": str, "version": str, "old": [str], "beside": [str], "origin": str, "sha256": str, "size": int}
     check({"*": added}, done["added"], "added")
 
 

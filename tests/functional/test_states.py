@@ -62,6 +62,13 @@ def test_changes_name_old_and_new(site: Site, loaders: Callable[..., Loaders]) -
     assert ret.changes["beta"] == {"old": "1.0", "new": "2.0"}
 
 
+def test_changes_name_what_stays_beside_the_new(site: Site, loaders: Callable[..., Loaders]) -> None:
+    states = loaders().states
+    states.pipmirror.synced(PLATFORM, packages=["beta>=2"])
+    ret = states.pipmirror.synced(PLATFORM, packages=["beta>=2"], sets={"old": ["beta<2"]})
+    assert ret.changes["beta"] == {"old": "2.0", "new": "1.0, 2.0"}
+
+
 def test_many_changes_become_a_count(site: Site, loaders: Callable[..., Loaders]) -> None:
     site.settings["packages"] = [f"part-{number}" for number in range(60)]
     for name in site.settings["packages"]:

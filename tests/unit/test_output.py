@@ -222,7 +222,8 @@ def test_a_sync_that_fails(tmp_path: Path, mirror: Mirror) -> None:
     failing = declare(tmp_path, mirror.index.url, packages=["demo>9"])
     text = see("sync", sync.sync(failing))
     assert text.startswith("bookworm: failed after ")
-    assert "  demo>9: demo: there is 1.0, wanted is demo>9 (declared)" in text
+    assert "  demo>9: there is 1.0, wanted is demo>9 (declared)" in text, "the project is named once"
+    assert "    demo>9: nothing of that name in the mirror" in see("plan", plan(failing))
     assert text.endswith("0 of 1 platforms are satisfied; failed: bookworm")
 
 
