@@ -52,13 +52,13 @@ button, input {
 }
 button { cursor: pointer; white-space: nowrap; }
 button:hover { background: var(--soft); }
-input { width: min(26rem, 100%); padding: .4rem .75rem; }
+input { flex: 0 1 26rem; min-width: 0; padding: .4rem .75rem; }
 ::placeholder { color: var(--quiet); opacity: 1; }
 .search {
   position: sticky; top: 0; z-index: 1; background: var(--page); padding: .6rem 0; margin: 0;
-  display: flex; flex-wrap: wrap; gap: .25rem .75rem; align-items: center;
+  display: flex; gap: .25rem .75rem; align-items: center;
 }
-#found { color: var(--quiet); }
+#found { color: var(--quiet); white-space: nowrap; }
 summary { cursor: pointer; }
 .sets { margin: 1rem 0; }
 .project {
@@ -73,6 +73,7 @@ summary { cursor: pointer; }
 }
 .project[open] { background: var(--soft); }
 .project[open] summary { white-space: normal; }
+.project summary:focus-visible { outline-offset: -3px; }
 .project p { margin: .4rem 1.2rem; overflow-wrap: anywhere; }
 .project ul { padding-left: 2.4rem; margin: .4rem 0; }
 .project li { overflow-wrap: anywhere; margin-bottom: .3rem; }
@@ -101,9 +102,16 @@ svg path { stroke: var(--quiet); stroke-width: 1.5; fill: none; opacity: .7; }
 .offscreen { position: fixed; left: -100vw; }
 @media (max-width: 40rem) {
   body { padding: .75rem .75rem 2rem; }
-  .copy { flex-wrap: wrap; }
-  dl { grid-template-columns: 1fr; gap: 0; }
-  dd { margin-bottom: .4rem; }
+  .copy, .search { flex-wrap: wrap; }
+  section dl, .sets dl { grid-template-columns: 1fr; gap: 0; }
+  section dd, .sets dd { margin-bottom: .4rem; }
+  html { scroll-padding-top: 6rem; }
+  #found { margin-left: auto; }
+  input { flex-basis: 100%; order: 1; }
+  thead { position: absolute; clip-path: inset(50%); }
+  tr { display: block; padding: .35rem 0; border-bottom: 1px solid var(--line); }
+  th, td { display: flex; gap: 1.25rem; padding: .1rem 0; border: 0; white-space: normal; overflow-wrap: anywhere; }
+  td::before { content: attr(data-name) / ""; flex: 0 0 6rem; color: var(--quiet); }
 }
 @media print { .search, .copy button, .project button { display: none; } }
 """

@@ -19,6 +19,7 @@ CSS_NAME, JS_NAME, DATA_NAME = "pipmirror.css", "pipmirror.js", "mirror.json"
 _ORIGINS = {"index": "fetched", "built": "built here", "url": "fetched from a URL", "adopted": "lay there"}
 # Beyond this a line tells how many more there are.
 _VERSIONS, _RELATED = 3, 200
+_COLUMNS = ("Platform", "State", "Wheels", "Size", "Python", "Last sync")
 
 
 def platform_page(data: Data) -> tuple[str, str]:
@@ -47,20 +48,24 @@ def platform_page(data: Data) -> tuple[str, str]:
 
 def root_page(platforms: Iterable[Data]) -> str:
     """All platforms of a mirror."""
-    rows = [
-        f'<tr><th scope="row">{_link(one)}</th>'
-        f"<td>{_badge(one)}</td><td>{one['wheels']}</td><td>{size(one['bytes'])}</td>"
-        f"<td>{escape(one['python'])}</td><td>{_moment(one['synced'])}</td></tr>"
-        for one in platforms
-    ]
-    heads = "".join(
-        f'<th scope="col">{name}</th>' for name in ("Platform", "State", "Wheels", "Size", "Python", "Last sync")
+    heads = "".join(f'<th scope="col" role="columnheader">{name}</th>' for name in _COLUMNS)
+    rows = "".join(map(_row, platforms))
+    table = (
+        f'<table role="table"><thead role="rowgroup"><tr role="row">{heads}</tr></thead>'
+        f'<tbody role="rowgroup">{rows}</tbody></table>'
     )
-    table = f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     wide = f'<div class="wide" role="region" aria-label="Platforms" tabindex="0">{table}</div>'
     title = "Python packages"
     note = "<p>Wheels, with all that they need, for each of these platforms. A page tells how to install from it.</p>"
     return _page(title, [f"<header><h1>{title}</h1>{note}</header>", f"<main>{wide}</main>", _footer()])
+
+
+def _row(one: Data) -> str:
+    """One platform; a narrow screen has it as a block, where only the roles still tell that it is a row."""
+    values = (_badge(one), one["wheels"], size(one["bytes"]), escape(one["python"]), _moment(one["synced"]))
+    cells = zip(_COLUMNS[1:], values, strict=True)
+    told = "".join(f'<td role="cell" data-name="{name}">{value}</td>' for name, value in cells)
+    return f'<tr role="row"><th scope="row" role="rowheader">{_link(one)}</th>{told}</tr>'
 
 
 def _link(summary: Data) -> str:

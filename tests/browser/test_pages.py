@@ -261,10 +261,27 @@ def test_a_narrow_screen_scrolls_only_downwards(browser: Browser, site: str) -> 
         for path in ("", f"{PLATFORM}/#p-hostile", f"{DEEP}/"):
             page = visit.go(path)
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+        page = visit.go()
+        assert page.evaluate("document.querySelector('.wide').scrollWidth <= innerWidth")
+        cells = page.get_by_role("row").filter(has=page.get_by_role("rowheader", name=DEEP)).get_by_role("cell")
+        expect(cells).to_have_count(5)
+        assert cells.evaluate_all("(all) => all.every((one) => getComputedStyle(one, '::before').content !== 'none')")
         page = visit.go(f"{PLATFORM}/#p-core")
         page.get_by_role("button", name="Show dependencies of core").click()
         expect(page.locator("#drawing text")).to_have_count(6)
         assert page.evaluate("document.getElementById('drawing').scrollWidth <= innerWidth")
+
+
+@pytest.mark.parametrize("width", [320, 360, 640, 660, 700, 1280])
+def test_what_was_gone_to_is_not_behind_the_search(browser: Browser, site: str, width: int) -> None:
+    covered = """(name) => {
+      const { left, top } = document.getElementById(`p-${name}`).querySelector("b").getBoundingClientRect();
+      return !document.elementFromPoint(left + 2, top + 2).closest(`#p-${name}`);
+    }"""
+    with visiting(browser, site, viewport={"width": width, "height": 300}) as visit:
+        page = visit.go(f"{PLATFORM}/#p-core")
+        expect(page.locator("#p-core summary")).to_be_focused()
+        assert page.evaluate(covered, "core") is False
 
 
 def test_nothing_moves_by_itself(visit: Visit) -> None:
