@@ -255,9 +255,26 @@ def test_faults_of_the_pillar(served: Served) -> None:
         "pipmirror_server:tls",
         "pipmirror_server:names",
     ]
-    served.minion.extra_pillar["pipmirror_server"] = {"target": "/x", "tls": "/etc/ssl/x.pem"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"tls": "/etc/ssl/x.pem"}, "pipmirror_server:tls: must be a mapping"),
+        ({"target": "/"}, "pipmirror_server:target: must be the absolute path of a directory"),
+        ({"target": "/x\n"}, "pipmirror_server:target: must be the absolute path of a directory"),
+        ({"target": "/x\0"}, "pipmirror_server:target: must be the absolute path of a directory"),
+        ({"listen": []}, "pipmirror_server:listen: must name a port"),
+        ({"listen": ["80\n"]}, 'pipmirror_server:listen: "80\\n" is not a value'),
+        ({"allow": [None]}, "pipmirror_server:allow: null is not a value"),
+        ({"allow": False}, "pipmirror_server:allow: false is not a value"),
+        ({"tls": {"certificate": "/c", "key": "/k", "listen": []}}, "pipmirror_server:tls:listen: must name a port"),
+    ],
+)
+def test_a_fault_of_the_pillar_changes_nothing(served: Served, settings: dict[str, Any], told: str) -> None:
+    served.minion.extra_pillar["pipmirror_server"] = {"target": "/x", **settings}
     (state,) = served.server.apply(served.minion, "pipmirror.server").states.values()
-    assert state["comment"].startswith("pipmirror_server:tls: must be a mapping")
+    assert state["comment"].startswith(told)
 
 
 def test_one_value_needs_no_list(served: Served) -> None:
@@ -302,6 +319,13 @@ def test_over_tls(over_tls: tuple[Served, Path]) -> None:
     assert (plain.status_code, plain.headers["Location"]) == (301, f"https://{address}/{PLATFORM}/simple/?x=1")
     secure = requests.get(f"https://{address}/{PLATFORM}/simple/", verify=str(certificate), timeout=10)
     assert secure.status_code == 200
+    assert served.settings
+    tls = served.settings["tls"]
+    serve(served, tls=tls, listen=[])
+    with pytest.raises(requests.ConnectionError):
+        served.get(f"{PLATFORM}/simple/")
+    assert requests.get(secure.url, verify=str(certificate), timeout=10).status_code == 200
+    serve(served, tls=tls)
 
 
 @pytest.fixture
