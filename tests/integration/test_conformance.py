@@ -27,6 +27,7 @@ from tests.support.box import Box, box
 from tests.support.dists import make_wheel
 from tests.support.localindex import LocalIndex
 from tests.support.mirrors import PLATFORM, declare, directory_of, equip
+from tests.support.network import bridge_address
 from tests.support.target import Target
 from tests.support.webserver import WebServer, serving
 
@@ -85,15 +86,8 @@ def mirror(tmp_path_factory: pytest.TempPathFactory) -> Mirror:
 def web(mirror: Mirror, tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Iterator[WebServer]:
     """Where containers reach it as well."""
     place = tmp_path_factory.mktemp("web")
-    with serving(place, mirror.target, host=engine_host()) as server:
+    with serving(place, mirror.target, host=bridge_address()) as server:
         yield server
-
-
-def engine_host() -> str:
-    """This machine's address on the engine's own network."""
-    form = "{{(index .IPAM.Config 0).Gateway}}"
-    command = ["docker", "network", "inspect", "bridge", "--format", form]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def index_of(web: WebServer) -> str:

@@ -24,6 +24,7 @@ from typing import Any
 from pipmirror_lib import gentoo_plan, gentoo_settings, gentoo_sync
 
 from tests.support.leaks import docker
+from tests.support.network import bridge_address
 from tests.support.salt import Answer, Minion, State
 from tests.support.site import IMAGE
 
@@ -122,11 +123,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def upstream() -> Iterator[Upstream]:
     """On this machine's address in the network that containers are in."""
-    gateway = docker("network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}").strip()
-    found = Upstream()
-    with http.server.ThreadingHTTPServer((gateway, 0), partial(_Handler, found)) as server:
+    address, found = bridge_address(), Upstream()
+    with http.server.ThreadingHTTPServer((address, 0), partial(_Handler, found)) as server:
         server.daemon_threads = True
-        found.url = f"http://{gateway}:{server.server_address[1]}"
+        found.url = f"http://{address}:{server.server_address[1]}"
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             yield found
