@@ -37,8 +37,14 @@ _LONGEST = 256 << 20
 # Portage asks a mirror for its layout before it names one of its files, which would cost a process each time.
 _NEVER = "/bin/false ${DISTDIR} ${FILE} ${URI}"
 
-# How Portage begins the lines that say what is wrong.
-_TELLING = re.compile(r"!!! |emerge: |emerge-webrsync: error|Error: ")
+# Nobody cannot give the tree to Portage's own user, and what was read of the news is written where nothing can be.
+_FEATURES = "-usersync -news"
+
+# How Portage begins the lines that say what is wrong, and those of them that do not.
+_TELLING = re.compile(r"!!! |emerge: |emerge-webrsync: |Error: ")
+_ASIDE = re.compile(
+    r"emerge: (searching|Maybe)|!!! (Problem with sandbox|Couldn't download '\.layout\.conf|This probably|manually\.)"
+)
 
 
 @dataclass(frozen=True)
@@ -137,6 +143,7 @@ class Portage:
         variables: Mapping[str, str],
     ) -> RunSpec:
         ours = {"PORTAGE_TMPDIR": _TEMPORARY, "EMERGE_LOG_DIR": _TEMPORARY, "NOCOLOR": "true"}
+        ours["FEATURES"] = f"{self.mirror.make_conf.get('FEATURES', '')} {_FEATURES}".strip()
         return RunSpec(
             image=self.image,
             command=command,
@@ -186,5 +193,7 @@ class Portage:
 
 def reason(log: str) -> str:
     """The last line in which Portage says what is wrong: errors and all else come through two pipes, in any order."""
-    telling = [line for line in log.splitlines() if _TELLING.match(line)]
-    return logs.short(telling[-1]) if telling else logs.reason(log)
+    # What it lists is no reason.
+    said = [line for line in log.splitlines() if not line.startswith(gentoo_tree.LISTED_FROM)]
+    telling = [line for line in said if _TELLING.match(line) and not _ASIDE.match(line)]
+    return logs.short(telling[-1]) if telling else logs.reason("\n".join(said))

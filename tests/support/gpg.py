@@ -31,10 +31,20 @@ class Key:
         return self.encrypted(value) if holds else value
 
 
+    def signature(self, data: bytes) -> bytes:
+        signed = self.home / "signed"
+        signed.write_bytes(data)
+        _gpg(self.home, "--detach-sign", "--output", f"{signed}.sig", str(signed))
+        return Path(f"{signed}.sig").read_bytes()
+
+    def exported(self) -> str:
+        return _gpg(self.home, "--armor", "--export")
+
+
 @contextmanager
-def key(home: Path) -> Iterator[Key]:
+def key(home: Path, user: str = "tests") -> Iterator[Key]:
     home.mkdir(parents=True, mode=0o700)
-    _gpg(home, "--passphrase", "", "--quick-gen-key", "tests", "future-default", "default", "never")
+    _gpg(home, "--passphrase", "", "--quick-gen-key", user, "future-default", "default", "never")
     try:
         yield Key(home)
     finally:

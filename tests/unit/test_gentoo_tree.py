@@ -107,3 +107,7 @@ def test_reason() -> None:
         reason('emerge: there are no ebuilds to satisfy "x".\n\nlast') == 'emerge: there are no ebuilds to satisfy "x".'
     )
     assert reason("something\nlast\n") == "last"
+    listed = "pipmirror://mirror/distfiles/x http://mirror.example/x"
+    assert reason(f"last\n{listed}") == "last"
+    aside = ["!!! Couldn't download '.layout.conf.mirror'. Aborting.", "emerge: searching for similar names..."]
+    assert reason("\n".join(['emerge: there are no ebuilds to satisfy "x".', *aside])).endswith('satisfy "x".')

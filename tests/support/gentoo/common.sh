@@ -8,6 +8,10 @@ evidence() { # what a program here may do, for the tests to read in its log
     echo "evidence: uid=$1 groups=$2 capabilities=$3 network=$4 root=$root tree=$there" >&2
 }
 
+without() { # FEATURE PROBLEM: one that Portage has on, and that must be off where it has neither root nor a writable one
+    [[ " ${FEATURES-} " == *" -$1 "* ]] || { echo "$2" >&2; exit 1; }
+}
+
 get() { # URL FILE: HTTP with nothing but bash
     local rest=${1#http://} host line status
     host=${rest%%/*}
