@@ -5,9 +5,6 @@ What to mirror is declared in pillar under ``gentoo_mirror``; every function als
 argument, which then wins over the pillar. Portage itself says what packages need, in a container of the declared image.
 """
 
-import contextlib
-import importlib
-import importlib.util
 import logging
 import sys
 
@@ -16,11 +13,7 @@ from salt.exceptions import CommandExecutionError
 try:
     import pipmirror_lib
 
-    if pipmirror_lib.stamp() != pipmirror_lib.STAMP:
-        # The loader re-executes this file after a sync, but Python would keep the library of before.
-        for _name in [name for name in sys.modules if name.split(".")[0] == "pipmirror_lib"]:
-            del sys.modules[_name]
-        import pipmirror_lib
+    pipmirror_lib.renew()
     HAS_LIBRARY = True
 except (ImportError, OSError):
     HAS_LIBRARY = False
@@ -35,10 +28,8 @@ REQUIRED = ("docker", "packaging", "requests")
 def __virtual__():
     if not HAS_LIBRARY:
         return False, "pipmirror_lib is not synced: run saltutil.sync_all"
-    importlib.invalidate_caches()  # packages may have come since this process began
-    missing = [name for name in REQUIRED if importlib.util.find_spec(name) is None]
-    if missing:
-        return False, f"Python packages are missing: {', '.join(missing)}; apply the state pipmirror.python"
+    if lacking := pipmirror_lib.lacking(REQUIRED):
+        return False, lacking
     return __virtualname__
 
 
@@ -119,14 +110,12 @@ def faults(**settings):
 
         salt-call gentoo_mirror.faults
     """
-    from pipmirror_lib.errors import SettingsError
+    from pipmirror_lib.errors import faults_of
 
-    try:
-        _mirror(settings)
-    except SettingsError as error:
+    found = faults_of(lambda: _mirror(settings))
+    if found:
         __context__["retcode"] = 1
-        return list(error.faults)
-    return []
+    return found
 
 
 def _mirror(arguments):
@@ -140,12 +129,8 @@ def _mirror(arguments):
     return gentoo_settings.load(*declared, own, __pillar__.get("_errors") or ())
 
 
-@contextlib.contextmanager
 def _errors():
     """The library's errors are written for administrators: Salt shows their text, not a traceback."""
-    from pipmirror_lib.errors import PipmirrorError
+    from pipmirror_lib.errors import raised_as
 
-    try:
-        yield
-    except PipmirrorError as error:
-        raise CommandExecutionError(str(error)) from error
+    return raised_as(CommandExecutionError)

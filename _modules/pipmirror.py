@@ -8,8 +8,6 @@ any of those settings as an argument, which then wins over the pillar. All funct
 
 import contextlib
 import dataclasses
-import importlib
-import importlib.util
 import logging
 import sys
 
@@ -18,11 +16,7 @@ from salt.exceptions import CommandExecutionError
 try:
     import pipmirror_lib
 
-    if pipmirror_lib.stamp() != pipmirror_lib.STAMP:
-        # The loader re-executes this file after a sync, but Python would keep the library of before.
-        for _name in [name for name in sys.modules if name.split(".")[0] == "pipmirror_lib"]:
-            del sys.modules[_name]
-        import pipmirror_lib
+    pipmirror_lib.renew()
     HAS_LIBRARY = True
 except (ImportError, OSError):
     HAS_LIBRARY = False
@@ -84,11 +78,8 @@ def __init__(opts):
 def __virtual__():
     if not HAS_LIBRARY:
         return False, "pipmirror_lib is not synced: run saltutil.sync_all"
-    importlib.invalidate_caches()  # packages may have come since this process began
-    required = REQUIRED if sys.version_info >= (3, 11) else (*REQUIRED, "tomli")
-    missing = [name for name in required if importlib.util.find_spec(name) is None]
-    if missing:
-        return False, f"Python packages are missing: {', '.join(missing)}; apply the state pipmirror.python"
+    if lacking := pipmirror_lib.lacking(REQUIRED):
+        return False, lacking
     return __virtualname__
 
 
@@ -572,14 +563,12 @@ def faults(**settings):
 
         salt-call pipmirror.faults
     """
-    from pipmirror_lib.errors import SettingsError
+    from pipmirror_lib.errors import faults_of
 
-    try:
-        _mirrors(None, settings)
-    except SettingsError as error:
+    found = faults_of(lambda: _mirrors(None, settings))
+    if found:
         __context__["retcode"] = 1
-        return list(error.faults)
-    return []
+    return found
 
 
 def _mirrors(name, arguments):
@@ -668,15 +657,11 @@ def _holding(mirrors, platform):
     return holding or mirrors
 
 
-@contextlib.contextmanager
 def _errors():
     """The library's errors are written for administrators: Salt shows their text, not a traceback."""
-    from pipmirror_lib.errors import PipmirrorError
+    from pipmirror_lib.errors import raised_as
 
-    try:
-        yield
-    except PipmirrorError as error:
-        raise CommandExecutionError(str(error)) from error
+    return raised_as(CommandExecutionError)
 
 
 @contextlib.contextmanager

@@ -8,18 +8,13 @@ password of an index travels to those who only install. Nothing but Salt itself 
 import difflib
 import os
 import re
-import sys
 
 from salt.exceptions import CommandExecutionError
 
 try:
     import pipmirror_lib
 
-    if pipmirror_lib.stamp() != pipmirror_lib.STAMP:
-        # The loader re-executes this file after a sync, but Python would keep the library of before.
-        for _name in [name for name in sys.modules if name.split(".")[0] == "pipmirror_lib"]:
-            del sys.modules[_name]
-        import pipmirror_lib
+    pipmirror_lib.renew()
     HAS_LIBRARY = True
 except (ImportError, OSError):
     HAS_LIBRARY = False
@@ -78,16 +73,14 @@ def configure(test=False, absent=False, **settings):
         salt '*' pipmirror_client.configure absent=True
     """
     from pipmirror_lib import client_files, clients
-    from pipmirror_lib.errors import PipmirrorError
+    from pipmirror_lib.errors import raised_as
 
-    try:
+    with raised_as(CommandExecutionError):
         files = client_files.paths(__grains__.get("kernel", ""), os.environ)
         changes = clients.drift(None if absent else _client(settings), files)
         if not test:
             for path, (_, content) in changes.items():
                 client_files.store(path, content)
-    except PipmirrorError as error:
-        raise CommandExecutionError(str(error)) from error
     return {str(path): _diff(path, old, new) for path, (old, new) in changes.items()}
 
 

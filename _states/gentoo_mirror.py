@@ -56,8 +56,9 @@ def synced(name, **settings):
 
 
 def _pending(plan):
-    due = {key: plan[key] for key in ("snapshot", "question") if plan[key]}
-    return {**due, **_brief({"missing": sorted(plan["missing"]), "removed": plan["expired"]})}
+    due = {"snapshot": plan["snapshot"], "asking Portage": plan["question"]}
+    lists = {"missing": sorted(plan["missing"]), "removed": plan["expired"]}
+    return {**{what: why for what, why in due.items() if why}, **_brief(lists)}
 
 
 def _changes(done):

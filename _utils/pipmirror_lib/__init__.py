@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import os
+import sys
+from collections.abc import Iterable
 
 __version__ = "0.1.0"
 
@@ -22,3 +26,21 @@ def stamp() -> str:
 
 
 STAMP = stamp()
+
+
+def renew() -> None:
+    """Have this library imported anew where its files are others by now.
+
+    The loader re-executes our modules after a sync, but Python would keep the library of before.
+    """
+    if stamp() != STAMP:
+        for name in [name for name in sys.modules if name.split(".")[0] == __name__]:
+            del sys.modules[name]
+        importlib.import_module(__name__)
+
+
+def lacking(packages: Iterable[str]) -> str:
+    """Which of these Python packages are missing, and what to do; '' where all are there."""
+    importlib.invalidate_caches()  # some may have come since this process began
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    return f"Python packages are missing: {', '.join(missing)}; apply the state pipmirror.python" if missing else ""

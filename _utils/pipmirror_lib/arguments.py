@@ -6,19 +6,22 @@ import difflib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-# What functions take beside settings: all of them the first two, the rest where it means something.
-_OWN = ("mirror", "platform", "test", "upgrade", "resolve", "force", "hashes", "pending")
-_INSTEAD = {"test": "pipmirror.plan tells what would be done, and changes nothing"}
+# What functions of pipmirror take beside settings: all of them the first two, the rest where it means something.
+OWN = ("mirror", "platform", "test", "upgrade", "resolve", "force", "hashes", "pending")
 
 
-def unknown(arguments: Mapping[str, Any], known: Sequence[str]) -> dict[str, str]:
-    """{argument: fault} of those that are no setting, with the nearest name that would be understood."""
+def unknown(arguments: Mapping[str, Any], known: Sequence[str], own: Sequence[str], module: str) -> dict[str, str]:
+    """{argument: fault} of those that are no setting, with the nearest name that would be understood.
+
+    `own` is what the module's functions take beside them.
+    """
+    instead = {"test": f"{module}.plan tells what would be done, and changes nothing"}
     faults = {}
     for key in arguments:
         if key not in known:
-            near = difflib.get_close_matches(key, [one for one in (*_OWN, *known) if one != key], n=1)
+            near = difflib.get_close_matches(key, [one for one in (*own, *known) if one != key], n=1)
             hint = f"did you mean {near[0]!r}?" if near else "remove it"
-            faults[key] = f"{key}: unknown argument; {_INSTEAD.get(key, hint)}"
+            faults[key] = f"{key}: unknown argument; {instead.get(key, hint)}"
     return faults
 
 

@@ -7,7 +7,8 @@ and says what to do next, in one line (two where a log is named).
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 from pipmirror_lib.logs import harmless
 
@@ -35,6 +36,15 @@ class PipmirrorError(Exception):
         super().__init__(harmless(message))
 
 
+@contextmanager
+def raised_as(kind: Callable[[str], Exception]) -> Iterator[None]:
+    """What is raised on purpose, as an error of which Salt shows the text, not a traceback."""
+    try:
+        yield
+    except PipmirrorError as error:
+        raise kind(str(error)) from error
+
+
 class SettingsError(PipmirrorError):
     """The declaration or what a call was given is faulty; carries *every* fault, not the first."""
 
@@ -43,6 +53,15 @@ class SettingsError(PipmirrorError):
         parts = {f"{key} settings": tuple(faults), "arguments": tuple(arguments)}
         self.faults = tuple(fault for part in parts.values() for fault in part)
         super().__init__("\n".join(_listed(where, part) for where, part in parts.items() if part))
+
+
+def faults_of(load: Callable[[], object]) -> list[str]:
+    """What is wrong with a declaration, one line for each fault."""
+    try:
+        load()
+    except SettingsError as error:
+        return list(error.faults)
+    return []
 
 
 def _listed(where: str, faults: tuple[str, ...]) -> str:

@@ -18,6 +18,8 @@ _DURATION = re.compile(r"(\d{1,6})\s*([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _SIZE = re.compile(r"(\d{1,15})\s*([kmgt]?)i?b?", re.IGNORECASE)
 _FACTOR = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+# The number above means "leave it as it is".
+_LARGEST_ID = (1 << 32) - 2
 _MODE = re.compile(r"0?[0-7]{3,4}")
 
 
@@ -137,8 +139,9 @@ class Fields:
         """A user's or group's name, or its number as text."""
 
         def convert(value: Any) -> str | None:
-            fits = isinstance(value, (int, str)) and not isinstance(value, bool) and str(value).strip() == str(value)
-            return str(value) if fits else None
+            text = str(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else " "
+            fits = text.strip() == text and text.isprintable() and not (text.isdecimal() and int(text) > _LARGEST_ID)
+            return text if fits else None
 
         return self._read(key, "", convert, "a name or a number")
 

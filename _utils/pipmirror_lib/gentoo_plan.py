@@ -141,6 +141,8 @@ def _question(mirror: GentooMirror, state: State) -> str:
 
 
 def _held(mirror: GentooMirror, state: State) -> str:
+    if mirror.trial:
+        return "nothing is removed, because arguments ask for something else than is declared"
     if question := _question(mirror, state):
         return f"nothing is removed before Portage has said what is needed: {question}"
     return "" if any(state["sets"].values()) else "nothing is removed, because nothing is needed"

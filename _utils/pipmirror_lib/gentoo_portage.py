@@ -33,7 +33,7 @@ _OUT, _THERE = f"{INSIDE}/out", f"{INSIDE}/distfiles"
 _TEMPORARY = HARDENED_ENVIRONMENT["TMPDIR"]
 # The list may be longer than what a log keeps; where there is none, its end may tell why.
 _LIST = f'"$@" >{_OUT}/list || {{ code=$?; tail -n 200 {_OUT}/list; exit "$code"; }}'
-_LONGEST = 256 << 20
+_LONGEST = 64 << 20
 # Portage asks a mirror for its layout before it names one of its files, which would cost a process each time.
 _NEVER = "/bin/false ${DISTDIR} ${FILE} ${URI}"
 

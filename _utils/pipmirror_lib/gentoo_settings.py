@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipmirror_lib.declaration import Declaration
 from pipmirror_lib.declared import Container, Files
-from pipmirror_lib.errors import SettingsError
 from pipmirror_lib.fields import Fields, kind_of
-from pipmirror_lib.groups import read_container, read_files
-from pipmirror_lib.settings import DEFAULT_SET, merged, read_target
+from pipmirror_lib.groups import check_image, is_address, read_architecture, read_container, read_files
+from pipmirror_lib.settings import DEFAULT_SET, read_target
 
 KEY = "gentoo_mirror"
 # A tree unpacked twice, and the sources of an office suite and of a browser beside it.
@@ -25,9 +25,10 @@ _ATOM = re.compile(
     r"(?::\w[\w+./*=-]*)?(?:::\w[\w-]*)?(?:\[[\w+@,!?=()-]+\])?",
     re.ASCII,
 )
-_SET_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+# It becomes part of the names of directories, logs and containers.
+_SET_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
-_ADDRESS = re.compile(r"(https?|ftp|rsync)://[^\s/]+(/\S*)?")
+_SCHEMES = ("http", "https", "ftp", "rsync")
 _WITH_PASSWORD = re.compile(r"://[^/\s]*@")
 # What we say ourselves; the second is the setting that says it.
 _OURS = {
@@ -69,9 +70,12 @@ class GentooMirror:
     files: Files = field(default_factory=Files)
     lock_timeout: int = 600
     engine_sls: str = "docker"
+    # Arguments ask for something else than is declared: what they leave out may be needed all the same.
+    trial: bool = False
 
 
-_KEYS = (*(f.name for f in dataclasses.fields(GentooMirror)), DEFAULT_SET)
+_KEYS = (*(f.name for f in dataclasses.fields(GentooMirror) if f.name != "trial"), DEFAULT_SET)
+_REQUIRING = (DEFAULT_SET, "sets", "image", "image_source", "architecture", "make_conf", "emptytree", "fetch_all_uri")
 
 
 def load(
@@ -80,18 +84,16 @@ def load(
     arguments: Mapping[str, Any] | None = None,
     pillar_errors: Sequence[str] = (),
 ) -> GentooMirror:
-    """Merge argument > pillar > minion configuration > default; SettingsError with every fault.
-
-    A pillar that did not render is never acted upon: what it lacks may be wanted all the same.
-    """
-    if pillar_errors:
-        raise SettingsError((f"pillar: did not render: {error}" for error in pillar_errors), KEY)
-    faults: list[str] = []
-    layers = [Fields(layer, KEY, faults).values for layer in (configuration, pillar)]
-    mirror = _mirror(Fields(merged(*layers, arguments or {}), KEY, faults))
-    if faults:
-        raise SettingsError(dict.fromkeys(faults), KEY)
-    return mirror
+    """Merge argument > pillar > minion configuration > default; SettingsError with every fault."""
+    whole = Declaration(KEY, (configuration, pillar), arguments, _KEYS, pillar_errors)
+    mirror = whole.read(KEY, whole.top, _mirror)
+    whole.check()
+    if not whole.differs(whole.top, _REQUIRING):
+        return mirror
+    if whole.top.get(DEFAULT_SET) or whole.top.get("sets"):
+        return dataclasses.replace(mirror, trial=True)
+    # They are all that there is of it, and a `prune: true` that is not theirs was not said of what they require.
+    return dataclasses.replace(mirror, prune=mirror.prune and "prune" in whole.given)
 
 
 def _mirror(read: Fields) -> GentooMirror:
@@ -102,7 +104,7 @@ def _mirror(read: Fields) -> GentooMirror:
         image=_image(read),
         sets=_sets(read),
         image_source=read.choice("image_source", "auto", IMAGE_SOURCES),
-        architecture=read.text("architecture"),
+        architecture=read_architecture(read),
         make_conf=_make_conf(Fields(read.values.get("make_conf"), read.at("make_conf"), read.faults)),
         mirrors=tuple(_address(read, place, text) for place, text in read.strings("mirrors")),
         proxy=_proxy(read),
@@ -122,8 +124,7 @@ def _image(read: Fields) -> str:
     image = read.text("image")
     if not read.values.get("image"):
         read.fault("image", "missing; name a container image with Portage, e.g. gentoo/stage3")
-    elif image and not re.fullmatch(r"[A-Za-z0-9][\w.:/@+-]*", image):
-        read.fault("image", f"{image!r} is not an image reference")
+    check_image(read, image)
     return image
 
 
@@ -136,7 +137,7 @@ def _sets(read: Fields) -> tuple[PackageSet, ...]:
         if name == DEFAULT_SET:
             named.fault(name, f"the default set is declared by {DEFAULT_SET!r}; choose another name")
         elif not _SET_NAME.fullmatch(name):
-            named.fault(name, "a set's name may hold only letters, digits and . _ -")
+            named.fault(name, "a set's name may hold only letters, digits and . _ -, 64 at most")
         found[name] = _atoms(named, name)
     return tuple(PackageSet(name, atoms) for name, atoms in found.items() if atoms)
 
@@ -154,12 +155,14 @@ def _make_conf(read: Fields) -> dict[str, str]:
     found = {}
     for name, value in read.values.items():
         if not _VARIABLE.fullmatch(name):
-            read.fault(name, "is not a variable of make.conf; those are in capitals")
+            read.fault(name, "is not a variable of make.conf; those are in capitals (for a proxy there is 'proxy')")
         elif name in _OURS:
             read.fault(name, f"is set by {_OURS[name]!r}; say it there" if _OURS[name] else "is ours to set; remove it")
         elif not isinstance(value, str):
             read.fault(name, f"must be a string, not {kind_of(value, secret=True)}; quote it")
-        elif "\0" in value or _WITH_PASSWORD.search(value):
+        elif "\0" in value:
+            read.fault(name, "holds a NUL, which no variable can; remove it")
+        elif _WITH_PASSWORD.search(value):
             read.fault(name, _TELLING)
         else:
             found[name] = value
@@ -169,8 +172,8 @@ def _make_conf(read: Fields) -> dict[str, str]:
 def _address(read: Fields, place: str, text: str) -> str:
     if _WITH_PASSWORD.search(text):
         read.faults.append(f"{place}: {_TELLING}")
-    elif not _ADDRESS.fullmatch(text):
-        read.faults.append(f"{place}: must be a URL that starts with http://, https://, ftp:// or rsync://")
+    elif not is_address(text, _SCHEMES):
+        read.faults.append(f"{place}: must be a URL of a host, with http://, https://, ftp:// or rsync://")
     return text.rstrip("/")
 
 
@@ -178,7 +181,7 @@ def _proxy(read: Fields) -> str:
     proxy = read.text("proxy")
     if proxy and _WITH_PASSWORD.search(proxy):
         read.fault("proxy", _TELLING)
-    elif proxy and not re.fullmatch(r"http://[^\s/@]+/?", proxy):
+    elif proxy and not (is_address(proxy, ("http",)) and re.fullmatch(r"http://[^/]+/?", proxy)):
         read.fault("proxy", "must be http://HOST:PORT")
     return proxy
 

@@ -16,7 +16,7 @@ import json
 import os
 import stat
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -111,8 +111,15 @@ class Store:
                 self._make(folder)
             for folder in (self.private, self.logs, self.work, self._incoming):
                 folder.mkdir(mode=0o700, exist_ok=True)
+        except FileExistsError as error:
+            raise MirrorError(
+                f"{error.filename} is there and is no directory; move it away, or name another target"
+            ) from error
         except OSError as error:
-            raise MirrorError(f"cannot write below {self.target}: {why(error)} ({error.filename})") from error
+            raise self._not_writable(error) from error
+
+    def _not_writable(self, error: OSError) -> MirrorError:
+        return MirrorError(f"cannot write below {self.target}: {why(error)} ({error.filename})")
 
     def _make(self, folder: Path) -> None:
         if not folder.is_dir():
@@ -123,11 +130,16 @@ class Store:
     def locked(self, waiting: Callable[[str], None]) -> Iterator[None]:
         """Be the only one who writes; MirrorError when another one does for `lock_timeout` seconds."""
         text = "waiting for another sync to finish"
-        with locks.one_of([self.private / "lock"], lambda: waiting(text), timeout=self._timeout) as held:
-            if held is None:
-                raise MirrorError(f"{self.target}: another sync has held it for {self._timeout} s (lock_timeout)")
-            discard(self._incoming)
-            self._incoming.mkdir(mode=0o700)
+        with ExitStack() as stack:
+            try:
+                lock = [self.private / "lock"]
+                held = stack.enter_context(locks.one_of(lock, lambda: waiting(text), timeout=self._timeout))
+                if held is None:
+                    raise MirrorError(f"{self.target}: another sync has held it for {self._timeout} s (lock_timeout)")
+                discard(self._incoming)
+                self._incoming.mkdir(mode=0o700)
+            except OSError as error:
+                raise self._not_writable(error) from error
             yield
 
     def save(self, state: State) -> None:

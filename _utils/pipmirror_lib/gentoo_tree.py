@@ -23,6 +23,7 @@ LAYOUT = "[structure]\n0=filename-hash BLAKE2B 8\n"
 # called, and no restriction excludes it. It is `local`, so it comes first (portage(5), /etc/portage/mirrors).
 LISTED_FROM = "pipmirror://mirror"
 _LISTED = re.compile(rf"^{re.escape(LISTED_FROM)}/distfiles/(\S+)(?=\s|$)", re.MULTILINE)
+_ADDRESSES = re.compile(r"^(?:https?|ftp|mirror)://\S", re.MULTILINE)
 _NAME = re.compile(r"[^\s/\x00-\x1f\x7f]{1,255}")
 _MANIFEST = 16 << 20
 _CHUNK = 1 << 20
@@ -34,7 +35,7 @@ HASHES: dict[str, Callable[[], Any]] = {
     "SHA3_256": hashlib.sha3_256,
     "SHA256": hashlib.sha256,
 }
-_SNAPSHOT = re.compile(r"(?:gentoo|portage)-(\d{8})\.tar\.(?:xz|bz2|gz)")
+_SNAPSHOT = re.compile(r"(?:gentoo|portage)-([0-9]{8})\.tar\.(?:xz|bz2|gz)")
 # The order in which a client asks for them, backwards: what it asks for first comes last.
 SNAPSHOT_PARTS = ("", ".gpgsig", ".md5sum")
 
@@ -71,8 +72,12 @@ def place(name: str) -> str:
 
 
 def listed(text: str) -> set[str]:
-    """The distfiles that `emerge --pretend --fetchonly` names; PortageError for a name that is none."""
+    """The distfiles that `emerge --pretend --fetchonly` names; PortageError for a name that is none, and for a Portage
+    that names them otherwise: nothing would seem to be needed.
+    """
     names = set(_LISTED.findall(text))
+    if not names and _ADDRESSES.search(text):
+        raise PortageError("Portage names addresses, and no distfile as it was told to: it is too old or too new")
     if bad := sorted(name for name in names if not is_name(name)):
         raise PortageError(f"Portage names the distfile {bad[0]!r}, which is no name of a file; nothing is fetched")
     return names

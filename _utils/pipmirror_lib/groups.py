@@ -13,6 +13,8 @@ from packaging.utils import InvalidName, NormalizedName, canonicalize_name
 from pipmirror_lib.declared import Container, Files, Index
 from pipmirror_lib.fields import Fields
 
+_IMAGE = re.compile(r"[A-Za-z0-9][\w.:/@+-]*", re.ASCII)
+_ARCHITECTURE = re.compile(r"\w+(/\w+){0,2}", re.ASCII)
 _ENGINE = re.compile(r"(http\+)?unix:///\S+|(tcp|https?|ssh)://[^\s/]+\S*|npipe://\S+")
 
 
@@ -21,10 +23,10 @@ def read_index(read: Fields) -> Index:
     url = read.text("url")
     extra = tuple(text for _, text in read.strings("extra_urls"))
     for key, text in (("url", url), *(("extra_urls", text) for text in extra)):
-        if text and not _is_address(text):
+        if text and not is_address(text):
             read.fault(key, "must be a URL that starts with http:// or https:// and names a host")
     proxy = read.text("proxy")
-    if proxy and not _is_address(proxy if "://" in proxy else f"http://{proxy}"):
+    if proxy and not is_address(proxy if "://" in proxy else f"http://{proxy}"):
         read.fault("proxy", "must be http://[USER:PASSWORD@]HOST:PORT, with %2F and the like for what is special there")
     if bool(read.values.get("username")) != bool(read.values.get("password")):
         read.fault("username", "username and password belong together; give both or none")
@@ -44,14 +46,27 @@ def read_index(read: Fields) -> Index:
     )
 
 
-def _is_address(url: str) -> bool:
+def is_address(url: str, schemes: Sequence[str] = ("http", "https")) -> bool:
+    """Whether it names a host, and nothing in it could be read in two ways."""
     try:
         parts = urlsplit(url)
         port = parts.port or 0
         host = (parts.hostname or "").encode("idna")
     except ValueError:
         return False
-    return parts.scheme in ("http", "https") and bool(host) and port < 65536 and not re.search(r"[\s\\]", url)
+    return parts.scheme in schemes and bool(host) and port < 65536 and not re.search(r"[\s\\\x00-\x1f\x7f]", url)
+
+
+def check_image(read: Fields, image: str) -> None:
+    if image and not _IMAGE.fullmatch(image):
+        read.fault("image", f"{image!r} is not an image reference")
+
+
+def read_architecture(read: Fields) -> str:
+    architecture = read.text("architecture")
+    if architecture and not _ARCHITECTURE.fullmatch(architecture):
+        read.fault("architecture", f"{architecture!r} is none; say it as amd64, arm64 or linux/arm/v7")
+    return architecture
 
 
 def read_container(read: Fields, default: Container, without: Sequence[str] = ()) -> Container:

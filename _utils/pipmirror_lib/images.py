@@ -90,8 +90,8 @@ def ensure(
         return local
     if platform.image_source == "local":
         raise ImageError(
-            f"image {platform.image} is not on this machine; load it (docker load), "
-            "or set image_source to registry (pull it) or debootstrap (make it from packages)"
+            f"image {platform.image} is not on this machine; load it (docker load), or set image_source to registry "
+            f"(pull it){' or debootstrap (make it from packages)' if suite_of(platform.image) else ''}"
         )
     return _pulled_or_made(engine, platform, workdir, progress)
 

@@ -6,6 +6,8 @@ import os
 import socket
 from pathlib import Path
 
+# A zombie, which its parent has not asked about, and what the kernel is about to remove.
+_DEAD = ("Z", "X")
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -35,7 +37,7 @@ def is_gone(text: str, *, shared: bool = False) -> bool:
         return True
     except OSError:
         """It is another user's, as we were told."""
-    # Numbers come again, after a restart of the machine the low ones at once.
+    # Numbers come again, after a restart of the machine the low ones at once; and nobody may have buried a dead one.
     return bool(began) and began != _began(int(pid))
 
 
@@ -48,9 +50,10 @@ def _boot() -> str:
 
 
 def _began(pid: int) -> str:
-    """When a process began, in ticks since the machine did; '' where the system does not tell."""
+    """When a process began, in ticks since the machine did, or that it is dead; '' where the system does not tell."""
     try:
         # The name, in parentheses, may hold anything.
-        return Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[19]
+        fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+        return "dead" if fields[0] in _DEAD else fields[19]
     except (OSError, IndexError):
         return ""

@@ -6,22 +6,23 @@ import dataclasses
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
-from pipmirror_lib import arguments as call
 from pipmirror_lib import references, requirements
+from pipmirror_lib.arguments import OWN
+from pipmirror_lib.declaration import Declaration, merged
 from pipmirror_lib.declared import Container, Files, Index, Mirror, Platform, RequirementSet, Yank, no_such
 from pipmirror_lib.errors import SettingsError
 from pipmirror_lib.fields import Fields, kind_of, seconds
-from pipmirror_lib.groups import read_container, read_files, read_index, read_projects
+from pipmirror_lib.groups import check_image, read_architecture, read_container, read_files, read_index, read_projects
 from pipmirror_lib.logs import short
 
 DEFAULT_SET = "packages"
-_MERGED = ("index", "container", "files")
 _PLATFORM_KEYS = (
     *("image", "name", "pre_command", "pre-command", "architecture", "python", "image_source"),
     *("verify_command", "packages", "sets", "exclude"),
@@ -46,46 +47,32 @@ def load(
 ) -> dict[str, Mirror]:
     """Merge argument > pillar > minion configuration > default into every declared mirror, by name.
 
-    The merge is ours because `config.get` would put the minion configuration before the pillar. Raises
-    SettingsError with every fault, those of the arguments apart; a pillar that did not render (`_errors`) is never
-    acted upon, because a half-rendered declaration looks like one that has been shortened on purpose.
+    Raises SettingsError with every fault, those of the arguments apart.
     """
-    if pillar_errors:
-        raise SettingsError(f"pillar: did not render: {error}" for error in pillar_errors)
-    faults: list[str] = []
-    unknown = call.unknown(arguments or {}, (*_MIRROR_KEYS, *_PLATFORM_KEYS))
-    given = {key: value for key, value in (arguments or {}).items() if key not in unknown}
-    of_call = list(unknown.values())
-    layers = [Fields(layer, "pipmirror", faults).values for layer in (configuration, pillar)]
-    top = merged(*layers)
-    named = Fields(top.pop("mirrors", None), "pipmirror:mirrors", faults)
+    known = (*_MIRROR_KEYS, *_PLATFORM_KEYS)
+    whole = Declaration("pipmirror", (configuration, pillar), arguments, known, pillar_errors, OWN)
+    named = Fields(whole.top.pop("mirrors", None), "pipmirror:mirrors", whole.faults)
     mirrors = {}
     for name in list(named.values) or ["default"]:
         place = f"pipmirror:mirrors:{name}" if named.values else "pipmirror"
-        own = Fields(named.values.get(name), place, faults).values
-        declared = merged(top, own)
-        reader = Fields(merged(declared, given), place, [])
-        mirrors[name] = _as_asked(_mirror(name, reader), declared, given)
-        of_mirror, of_given = call.divided(reader.faults, given, place, _MERGED)
-        faults += of_mirror
-        of_call += of_given
-    faults += _overlaps(mirrors)
-    # What several mirrors inherit would otherwise be told once for each.
-    if faults or of_call:
-        raise SettingsError(dict.fromkeys(faults), arguments=dict.fromkeys(of_call))
+        own = Fields(named.values.get(name), place, whole.faults).values
+        declared = merged(whole.top, own)
+        mirrors[name] = _as_asked(whole.read(place, declared, partial(_mirror, name)), declared, whole)
+    whole.faults += _overlaps(mirrors)
+    whole.check()
     return mirrors
 
 
-def _as_asked(mirror: Mirror, declared: Mapping[str, Any], arguments: Mapping[str, Any]) -> Mirror:
+def _as_asked(mirror: Mirror, declared: Mapping[str, Any], whole: Declaration) -> Mirror:
     """Whether arguments that require something else are a trial beside the declaration, or all that there is of it.
 
     In the latter case a `prune: true` that is not theirs was not said of what they require.
     """
-    if all((arguments[key] or None) == (declared.get(key) or None) for key in _REQUIRING if key in arguments):
+    if not whole.differs(declared, _REQUIRING):
         return mirror
     if any(layer.get(key) for layer in _layers(declared) for key in ("packages", "sets")):
         return dataclasses.replace(mirror, trial=True)
-    return dataclasses.replace(mirror, prune=mirror.prune and "prune" in arguments)
+    return dataclasses.replace(mirror, prune=mirror.prune and "prune" in whole.given)
 
 
 def _overlaps(mirrors: Mapping[str, Mirror]) -> Iterator[str]:
@@ -109,17 +96,6 @@ def load_one(mirrors: Mapping[str, Mirror], name: str | None) -> Mirror:
     if name not in mirrors:
         raise SettingsError(arguments=[no_such("mirror", name, list(mirrors))])
     return mirrors[name]
-
-
-def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Later layers win, key by key; the grouped settings key by key within the group."""
-    found: dict[str, Any] = {}
-    for layer in layers:
-        for key, value in layer.items():
-            before: Any = found.get(key)
-            group = key in _MERGED and isinstance(value, Mapping) and isinstance(before, Mapping)
-            found[key] = {**before, **value} if group else value
-    return found
 
 
 def _mirror(name: str, read: Fields) -> Mirror:
@@ -208,8 +184,8 @@ def _platform(own: Fields, outer: Fields) -> Platform:
         _check_here(own)
     elif not own.values["image"]:
         own.fault("image", "is empty; name the container image, e.g. debian:bookworm")
-    elif image and not re.fullmatch(r"[A-Za-z0-9][\w.:/@+-]*", image):
-        own.fault("image", f"{image!r} is not an image reference")
+    else:
+        check_image(own, image)
     if "pre_command" in own.values and "pre-command" in own.values:
         own.fault("pre-command", "given twice, also as pre_command; keep one")
     return Platform(
@@ -218,7 +194,7 @@ def _platform(own: Fields, outer: Fields) -> Platform:
         sets=_sets(own, outer),
         pre_command=own.text("pre_command") or own.text("pre-command"),
         verify_command=own.text("verify_command"),
-        architecture=own.text("architecture"),
+        architecture=read_architecture(own),
         python=own.text("python", "python3"),
         image_source=own.choice("image_source", "auto", IMAGE_SOURCES),
     )

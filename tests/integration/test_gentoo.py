@@ -85,7 +85,7 @@ def test_only_what_is_missing_is_fetched(site: GentooSite) -> None:
     site.upstream.asked.clear()
     site.settings["sets"] = {"more": ["app-misc/other", "app-misc/hello"]}
     testing, _ = site.apply(test=True)
-    assert (testing["result"], testing["changes"]) == (None, {"question": "the declaration has changed"})
+    assert (testing["result"], testing["changes"]) == (None, {"asking Portage": "the declaration has changed"})
     state, _ = site.apply()
     assert (state["result"], state["changes"]) == (True, {"added": [hashed("other-1.tar.gz")]})
     assert site.upstream.asked == ["distfiles/other-1.tar.gz"]

@@ -30,7 +30,6 @@ class Key:
         holds = isinstance(value, str) and any(secret in value for secret in secrets)
         return self.encrypted(value) if holds else value
 
-
     def signature(self, data: bytes) -> bytes:
         signed = self.home / "signed"
         signed.write_bytes(data)

@@ -91,7 +91,20 @@ def test_packages(atom: str) -> None:
         ({"make_conf": {"USE": 5}}, "make_conf:USE: must be a string, not a number; quote it"),
         ({"make_conf": {"FETCHCOMMAND": "x http://a:hunter2@b/"}}, "make_conf:FETCHCOMMAND: holds a user or password"),
         ({"mirrors": ["https://u:hunter2@mirror.example"]}, "mirrors[0]: holds a user or password"),
-        ({"mirrors": ["/srv"]}, "mirrors[0]: must be a URL that starts with"),
+        ({"mirrors": ["/srv"]}, "mirrors[0]: must be a URL of a host"),
+        ({"mirrors": ["http://:8080"]}, "mirrors[0]: must be a URL of a host"),
+        ({"mirrors": ["http://mirror.example:99999/"]}, "mirrors[0]: must be a URL of a host"),
+        ({"mirrors": ["http://mirror.example/\x1b"]}, "mirrors[0]: must be a URL of a host"),
+        ({"proxy": "http://:3128"}, "proxy: must be http://HOST:PORT"),
+        ({"make_conf": {"USE": "a\0b"}}, "make_conf:USE: holds a NUL"),
+        (
+            {"make_conf": {"http_proxy": "x"}},
+            "make_conf:http_proxy: is not a variable of make.conf; those are in capitals (for a",
+        ),
+        ({"architecture": "amd64\0"}, "architecture: 'amd64\\x00' is none; say it as amd64"),
+        ({"files": {"user": "a\0b"}}, "files:user: must be a name or a number"),
+        ({"files": {"group": 1 << 32}}, "files:group: must be a name or a number"),
+        ({"sets": {"s" * 65: ["vim"]}}, f"sets:{'s' * 65}: a set's name may hold only letters, digits and . _ -, 64"),
         ({"proxy": "http://u:hunter2@proxy.example:1"}, "proxy: holds a user or password"),
         ({"proxy": "proxy.example"}, "proxy: must be http://HOST:PORT"),
         ({"files": {"file_mode": "0640"}}, "files:file_mode: 0640 lets others not read"),
@@ -106,6 +119,39 @@ def test_faults(changes: dict[str, Any], fault: str) -> None:
     (found,) = faults(**changes)
     assert found.startswith(f"gentoo_mirror:{fault}")
     assert "hunter2" not in found
+
+
+@pytest.mark.parametrize(
+    ("given", "trial"),
+    [
+        ({"packages": ["app-misc/other"]}, True),
+        ({"make_conf": {"USE": "doc"}}, True),
+        ({"packages": GOOD["packages"], "refresh": 0}, False),
+    ],
+)
+def test_arguments_that_ask_for_something_else_are_a_trial(given: dict[str, Any], trial: bool) -> None:
+    assert load({**GOOD, "prune": True}, arguments=given).trial is trial
+
+
+def test_arguments_alone_are_a_declaration() -> None:
+    """Of which the pillar's `prune` does not speak."""
+    rest = {"target": "/srv/gentoo", "image": "x", "prune": True}
+    alone = load(rest, arguments={"packages": ["vim"]})
+    assert (alone.trial, alone.prune) == (False, False)
+    assert load(rest, arguments={"packages": ["vim"], "prune": True}).prune is True
+
+
+def test_faults_of_arguments_are_told_as_such() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load({**GOOD, "keep_days": -1}, arguments={"pakages": ["vim"], "refresh": "soon", "test": True})
+    assert str(caught.value).splitlines() == [
+        "1 fault in the gentoo_mirror settings:",
+        "- gentoo_mirror:keep_days: must be a whole number from 0 to 36500, not the number -1",
+        "3 faults in the arguments:",
+        "- pakages: unknown argument; did you mean 'packages'?",
+        "- test: unknown argument; gentoo_mirror.plan tells what would be done, and changes nothing",
+        "- refresh: must be a duration such as 90s, 15m, 12h, 3d, 2w, or 0, not the string 'soon'",
+    ]
 
 
 def test_nothing_declared() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,21 @@ class TestRecords:
         ):
             pytest.fail("two at once")
 
+    def test_a_directory_that_cannot_be_written(self, tmp_path: Path) -> None:
+        store = Store(declared(tmp_path))
+        store.create()
+        (store.private / "lock").mkdir()
+        with pytest.raises(MirrorError, match=r"cannot write below .*mirror: Is a directory"), store.locked(str):
+            pytest.fail("without a lock")
+
+    @pytest.mark.parametrize("name", ["", "distfiles", ".gentoo-mirror"])
+    def test_a_file_where_a_directory_should_be(self, tmp_path: Path, name: str) -> None:
+        store = Store(declared(tmp_path))
+        (store.target / name).parent.mkdir(exist_ok=True)
+        (store.target / name).write_text("")
+        with pytest.raises(MirrorError, match="is there and is no directory; move it away, or name another target"):
+            store.create()
+
 
 class TestPlan:
     def test_nothing_was_ever_done(self, mirror: GentooMirror) -> None:
@@ -199,6 +215,8 @@ class TestPlan:
         held = gentoo_plan.of(mirror, store, {**state, "failed": {"one": "why"}})
         assert (held.expired, held.held) == ((), "nothing is removed before Portage has said what is needed: one: why")
         assert gentoo_plan.of(mirror, store, {**state, "sets": {}}).held.endswith("because nothing is needed")
+        trial = gentoo_plan.of(dataclasses.replace(mirror, trial=True), store, state)
+        assert (trial.expired, trial.held[:34]) == ((), "nothing is removed, because argume")
 
     def test_a_clock_that_jumps(self, store: Store, staged: Path, tmp_path: Path) -> None:
         """Years that nobody has seen are no keep_days."""

@@ -91,7 +91,15 @@ def test_newest_snapshot() -> None:
     assert newest_snapshot(names) == new
     assert newest_snapshot(names - {f"{new}.gpgsig"}) == old
     assert newest_snapshot({old}) == ""
+    assert snapshot_date("gentoo-\u0662\u0660\u0662\u0667\u0660\u0661\u0660\u0661.tar.xz") == ""
     assert (snapshot_date(new), snapshot_date("../gentoo-20260101.tar.xz")) == ("20260102", "")
+
+
+def test_a_portage_that_names_distfiles_otherwise() -> None:
+    """Nothing would seem to be needed, and all that is there could go."""
+    assert listed("These are the packages that would be fetched, in order:\n") == set()
+    with pytest.raises(PortageError, match="no distfile as it was told to"):
+        listed(">>> x\nhttps://mirror.example/distfiles/9f/x-1.tar.xz \n")
 
 
 def test_reason() -> None:

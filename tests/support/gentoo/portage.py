@@ -1,6 +1,6 @@
-"""Portage itself, without Gentoo: an image of Debian's with the Portage that its developers publish as a Python package.
+"""Portage itself, without Gentoo: an image of Debian's with the Portage that its developers publish for Python.
 
-What it is asked, what it answers and what it fetches is real; the tree is a few packages of ours, signed by a key of ours.
+What it is asked, answers and fetches is real; the tree has a few packages of ours, and is signed by a key of ours.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 import tarfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -85,11 +85,10 @@ def image(directory: Path, key: Key) -> Iterator[str]:
 
 @dataclass
 class Tree:
-    """Packages as Portage wants them, on a mirror; `released` are the snapshots of it."""
+    """Packages as Portage wants them, on a mirror."""
 
     upstream: Upstream
     key: Key
-    released: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.upstream.tree.update({path: text.encode() for path, text in _TREE.items()})
