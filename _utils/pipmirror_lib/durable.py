@@ -58,19 +58,19 @@ def write_atomically(
     *,
     mode: int = 0o600,
     durable: bool = False,
-    finish: Callable[[str], None] = lambda temporary: None,
+    finish: Callable[[int], None] = lambda descriptor: None,
 ) -> None:
     """Write beside, then rename: a reader sees the old content or the new, never a part.
 
-    `finish` may change owner, mode or time before anybody sees the file. What is `durable` is on the disk under its
-    name at the end, and with it all that was renamed there before.
+    `finish` may change owner, mode or time of the open file before anybody sees it. What is `durable` is on the disk
+    under its name at the end, and with it all that was renamed there before.
     """
     temporary = _beside(path)
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
         try:
             _write(descriptor, content)
-            finish(temporary)
+            finish(descriptor)
             if durable:
                 os.fsync(descriptor)
         finally:
@@ -116,5 +116,5 @@ def move(source: Path, target: Path) -> None:
 
 
 def _beside(path: Path | str) -> str:
-    folder, name = os.path.split(path)
-    return os.path.join(folder, TEMPORARY.format(name, f"{os.getpid()}-{threading.get_ident()}"))
+    folder, separator, name = os.fspath(path).rpartition(os.sep)
+    return f"{folder}{separator}{TEMPORARY.format(name, f'{os.getpid()}-{threading.get_ident()}')}"

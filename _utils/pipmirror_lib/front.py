@@ -27,7 +27,7 @@ def bring(mirror: Mirror, directory: PlatformDirectory, *, whole: bool) -> list[
         names = _names(mirror, whole)
         wanted = showcase_files.root_files(_rows(mirror, names))
         _clear([*(mirror.target / name for name in wanted), _memory(mirror.target)])
-        changed = showcase_files.differing(mirror.target, wanted)
+        changed = showcase_files.Present(mirror.target).differing(wanted)
         showcase_files.write(directory, mirror.target, {name: wanted[name] for name in changed})
         if names != _remembered(mirror.target):
             write_atomically(_memory(mirror.target), json.dumps(names).encode())
@@ -37,7 +37,7 @@ def bring(mirror: Mirror, directory: PlatformDirectory, *, whole: bool) -> list[
 def drift(mirror: Mirror, *, whole: bool) -> list[str]:
     """The files that `bring` would write."""
     wanted = showcase_files.root_files(_rows(mirror, _names(mirror, whole)))
-    return showcase_files.differing(mirror.target, wanted)
+    return showcase_files.Present(mirror.target).differing(wanted)
 
 
 def _clear(files: Iterable[Path]) -> None:

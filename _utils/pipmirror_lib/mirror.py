@@ -104,7 +104,7 @@ class PlatformDirectory:
         except OSError as error:
             raise MirrorError(f"cannot write below {self.target}: {why(error)} ({error.filename})") from error
 
-    def own(self, path: Path | str, mode: int) -> None:
+    def own(self, path: Path | str | int, mode: int) -> None:
         """Give it that mode, and the owner that the settings name; MirrorError where there is no such owner."""
         owners.give(path, mode, self._owner)
 
@@ -152,7 +152,12 @@ class PlatformDirectory:
         write_atomically(path, content.encode(), durable=True)
 
     def save_manifest(self, manifest: Record) -> None:
-        self.save(self.manifest_path, json.dumps(manifest, indent=1, sort_keys=True))
+        """A wheel is a line; its keys stay in their order, so that it is the same record when it is read again."""
+        wheels = sorted(manifest["wheels"].items())
+        lines = ",\n".join([f"{json.dumps(filename)}: {json.dumps(record)}" for filename, record in wheels])
+        rest = {key: value for key, value in manifest.items() if key != "wheels"}
+        head = json.dumps({**rest, "wheels": {}}).removesuffix("}}")
+        self.save(self.manifest_path, f"{head}\n{lines}\n}}}}\n")
 
     def record(self, manifest: Record, filenames: Iterable[str]) -> None:
         """Adopt wheels that lie there without a record: they are hashed, never moved or altered."""

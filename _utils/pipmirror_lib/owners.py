@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from pipmirror_lib.declared import Files
@@ -34,8 +35,9 @@ def own(path: Path, mode: int, files: Files) -> None:
     give(path, mode, numbers(files))
 
 
-def give(path: Path | str, mode: int, owner: tuple[int, int]) -> None:
-    """The same for one file of many: names are not asked for again and again."""
-    os.chmod(path, mode)
+def give(path: Path | str | int, mode: int, owner: tuple[int, int]) -> None:
+    """The same for one file of many, or an open one: names are not asked for again and again."""
+    if stat.S_IMODE(os.stat(path).st_mode) != mode:  # to set what is set costs the disk a transaction
+        os.chmod(path, mode)
     if owner != (SAME, SAME):
         os.chown(path, *owner)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from pipmirror_lib import STAMP, front, plan, showcase, showcase_files, yanks
+from pipmirror_lib import STAMP, front, plan, projects, showcase, showcase_files, yanks
 from pipmirror_lib import publish as index
 from pipmirror_lib.mirror import PlatformDirectory, Record
 from pipmirror_lib.settings import Mirror, Platform
@@ -35,8 +35,8 @@ def publish(
     by itself.
     """
     directory = PlatformDirectory.of(mirror, platform.name)
-    changed = index.publish(directory, wheels, plan.manifest_stamp(directory))
     page = _Page(mirror, platform, directory, planned, wheels)
+    changed = index.publish_projects(directory, page.projects, plan.manifest_stamp(directory))
     if mirror.trial and page.is_of_these_wheels:
         return _told(changed["written"], changed["removed"], [])  # it tells what is declared
     written = page.write(synced)
@@ -99,9 +99,13 @@ class _Page:
             return False
         return showcase.read_summary(self._remembered.get("summary"), self.platform.name) is not None
 
+    @cached_property
+    def projects(self) -> dict[str, projects.Project]:
+        return projects.of(self.wheels)
+
     def drift(self) -> list[str]:
         """The files that differ, the moment of the last sync apart."""
-        return showcase_files.differing(self.directory.public, self._files(""))
+        return self._present.differing(self._unmoved)
 
     def write(self, synced: str) -> list[str]:
         """Bring the files up to date; returns those that differed in more than the moment."""
@@ -109,8 +113,8 @@ class _Page:
         if same and not synced:
             return []
         told = [] if same else self.drift()
-        wanted = self._files(synced)
-        changed = showcase_files.differing(self.directory.public, wanted)
+        wanted = self._files(synced) if synced else self._unmoved
+        changed = self._present.differing(wanted) if synced else told
         showcase_files.write(self.directory, self.directory.public, {name: wanted[name] for name in changed})
         showcase_files.remember(self.directory, self._lines)
         shown = {**self._proof(), "summary": showcase.summary(self._head(synced))}
@@ -135,9 +139,18 @@ class _Page:
         return showcase_files.files(self._head(synced), self._lines)
 
     @cached_property
+    def _unmoved(self) -> dict[str, bytes]:
+        """The files, with the moment that they tell now."""
+        return self._files("")
+
+    @cached_property
+    def _present(self) -> showcase_files.Present:
+        return showcase_files.Present(self.directory.public)
+
+    @cached_property
     def _lines(self) -> dict[str, showcase_files.Line]:
         wants = showcase.needs(self.platform, self.planned, self.wheels)
-        return showcase_files.lines(self.directory, showcase.projects(self.wheels, wants))
+        return showcase_files.lines(self.directory, showcase.related(self.projects, wants), self._present)
 
     @cached_property
     def _moment(self) -> str:

@@ -6,71 +6,59 @@ beside `simple/`, so that `pip -f`, `wget -r` and an index URL all work from one
 
 from __future__ import annotations
 
-import json
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from html import escape
+from json.encoder import encode_basestring_ascii
 from pathlib import Path
 from urllib.parse import quote
 
-from pipmirror_lib import published, yanks
+from pipmirror_lib import projects, published, yanks
 from pipmirror_lib.errors import MirrorError, why
 from pipmirror_lib.mirror import PlatformDirectory, Record
 from pipmirror_lib.moments import in_utc
-from pipmirror_lib.page_files import PageFiles
+from pipmirror_lib.page_files import Look, PageFiles
 from pipmirror_lib.plan import read_json
+from pipmirror_lib.projects import Project
 from pipmirror_lib.published import PAGES, ROOT, Publication
-from pipmirror_lib.wheels import parse_name, parse_version
+from pipmirror_lib.wheels import parse_version
 
 API_VERSION = "1.1"
-# One for all pages: to make it takes longer than to use it.
-_json = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode
+_META = f'"meta":{{"api-version":"{API_VERSION}"}}'
+# A text in JSON. Pages are put together from texts: thousands of dictionaries take three times as long.
+_json = encode_basestring_ascii
 # What needs no quoting; nearly every wheel's name.
 _PLAIN = re.compile(r"[A-Za-z0-9_.~-]+")
 
 
 def pages(wheels: Mapping[str, Record]) -> dict[str, str]:
     """{path below `simple/`: content} of every page that these wheels make."""
-    projects = _by_project(sorted(wheels))
-    made = root_pages(sorted(projects))
-    for name, filenames in projects.items():
-        made |= project_pages(name, {filename: wheels[filename] for filename in filenames})
+    found = projects.of(wheels)
+    made = root_pages(list(found))
+    for name, project in found.items():
+        made |= project_pages(name, project.files)
     return made
 
 
 def root_pages(names: Sequence[str]) -> dict[str, str]:
     """The same of the root alone."""
-    root = {"meta": {"api-version": API_VERSION}, "projects": [{"name": name} for name in names]}
+    named = ",".join([f'{{"name":{_json(name)}}}' for name in names])
     return {
         "index.html": _html("Simple index", [f'<a href="{name}/">{name}</a>' for name in names]),
-        "index.json": _json(root),
+        "index.json": f'{{{_META},"projects":[{named}]}}',
     }
 
 
 def project_pages(name: str, files: Mapping[str, Record]) -> dict[str, str]:
     """The same of one project alone, with its files in this order."""
+    versions = ",".join(map(_json, _versions(filename.split("-", 2)[1] for filename in files)))
+    told = [_file(filename, record) for filename, record in files.items()]
+    entries = ",".join([entry for _, entry in told])
     return {
-        f"{name}/index.html": _html(f"Links for {name}", [_anchor(f, r) for f, r in files.items()]),
-        f"{name}/index.json": _json(_project(name, files)),
-    }
-
-
-def _by_project(filenames: Iterable[str]) -> dict[str, list[str]]:
-    projects: dict[str, list[str]] = {}
-    for filename in filenames:
-        projects.setdefault(parse_name(filename).project, []).append(filename)
-    return projects
-
-
-def _project(name: str, files: Mapping[str, Record]) -> dict[str, object]:
-    return {
-        "meta": {"api-version": API_VERSION},
-        "name": name,
-        "versions": _versions(filename.split("-", 2)[1] for filename in files),
-        "files": [_file(filename, record) for filename, record in files.items()],
+        f"{name}/index.html": _html(f"Links for {name}", [anchor for anchor, _ in told]),
+        f"{name}/index.json": f'{{{_META},"name":{_json(name)},"versions":[{versions}],"files":[{entries}]}}',
     }
 
 
@@ -84,38 +72,28 @@ def _spelled(version: str) -> str:
     return str(parse_version(version))
 
 
-def _file(filename: str, record: Record) -> dict[str, object]:
-    """What `published.digest` has to tell from something else."""
+def _file(filename: str, record: Record) -> tuple[str, str]:
+    """(HTML, JSON) of a wheel."""
+    url = f"../../{filename if _PLAIN.fullmatch(filename) else quote(filename)}"
+    sha256, metadata, python = record["sha256"], record["metadata_sha256"], record.get("requires_python")
     uploaded = in_utc(record["upload_time"]) if record.get("upload_time") else ""
-    entry = {
-        "filename": filename,
-        "url": _url(filename),
-        "hashes": {"sha256": record["sha256"]},
-        "size": record["size"],
-        "upload-time": uploaded or record["admitted"],
-        "core-metadata": {"sha256": record["metadata_sha256"]},
-    }
+    anchor = f'<a href="{url}#sha256={sha256}"'
+    entry = (
+        f'{{"filename":{_json(filename)},"url":{_json(url)},"hashes":{{"sha256":{_json(sha256)}}},'
+        f'"size":{record["size"]},"upload-time":{_json(uploaded or record["admitted"])},'
+        f'"core-metadata":{{"sha256":{_json(metadata)}}}'
+    )
     if not uploaded:  # a key of our own, for people
-        entry["_upload-time-is"] = "when it came into this mirror"
-    if record.get("requires_python"):
-        entry["requires-python"] = record["requires_python"]
+        entry += ',"_upload-time-is":"when it came into this mirror"'
+    if python:
+        anchor += f' data-requires-python="{escape(python)}"'
+        entry += f',"requires-python":{_json(python)}'
+    anchor += f' data-core-metadata="sha256={metadata}"'
     yanked = yanks.told(record)
     if yanked is not None:
-        entry["yanked"] = yanked or True
-    return entry
-
-
-def _anchor(filename: str, record: Record) -> str:
-    python = f' data-requires-python="{escape(record["requires_python"])}"' if record.get("requires_python") else ""
-    metadata = f' data-core-metadata="sha256={record["metadata_sha256"]}"'
-    yanked = yanks.told(record)
-    # A bare attribute is ignored by pip.
-    why = "" if yanked is None else f' data-yanked="{escape(yanked)}"'
-    return f'<a href="{_url(filename)}#sha256={record["sha256"]}"{python}{metadata}{why}>{escape(filename)}</a>'
-
-
-def _url(filename: str) -> str:
-    return f"../../{filename if _PLAIN.fullmatch(filename) else quote(filename)}"
+        anchor += f' data-yanked="{escape(yanked)}"'  # a bare attribute is ignored by pip
+        entry += f',"yanked":{_json(yanked) if yanked else "true"}'
+    return f"{anchor}>{escape(filename)}</a>", f"{entry}}}"
 
 
 def _html(title: str, lines: Iterable[str]) -> str:
@@ -132,58 +110,48 @@ class _Work:
     """What a publication has to look at: the pages that may be others than they should, and what lies there."""
 
     simple: Path
-    wheels: Mapping[str, Record]
-    # As they are to be; of the projects, and ROOT, that are `suspect` the pages are made and compared.
-    sources: dict[str, dict[str, str]]
+    projects: Mapping[str, Project]
+    looks: Mapping[str, tuple[Look, ...]]
+    # Of these projects, and ROOT, the pages are made and compared.
     suspect: frozenset[str]
-    present: frozenset[str]
 
     @classmethod
-    def of(cls, simple: Path, wheels: Mapping[str, Record], before: Publication | None) -> _Work:
-        known, digests = before or Publication(), published.digests(wheels)
-        sources, suspect = dict(known.sources), known.touched(simple)
-        moved = published.changed(known.digests, digests)
-        for project, filenames in _by_project(moved).items():
-            files = {name: digest for name, digest in sources.pop(project, {}).items() if name not in moved}
-            files |= {name: digests[name] for name in filenames if name in digests}
-            suspect.add(project)
-            if files:
-                sources[project] = files
-        if before is None or sources.keys() != before.sources.keys():
+    def of(cls, simple: Path, projects: Mapping[str, Project], before: Publication | None) -> _Work:
+        known, looks = before or Publication(), published.look(simple)
+        suspect = {name for name, project in projects.items() if known.sources.get(name) != project.fingerprint}
+        suspect |= {one for one in (ROOT, *projects) if known.looks.get(one) != looks.get(one, ())}
+        if before is None or projects.keys() != before.sources.keys():
             suspect.add(ROOT)
-        return cls(simple, wheels, sources, frozenset(suspect), _entries(simple))
+        return cls(simple, projects, looks, frozenset(suspect))
 
     def differing(self) -> Iterator[tuple[str, str]]:
         """(path, content) of pages that are to be written; projects come before the root that names them."""
-        for project in sorted(self.suspect & self.sources.keys()):
-            files = {filename: self.wheels[filename] for filename in sorted(self.sources[project])}
-            yield from self._different(project_pages(project, files))
+        for project in sorted(self.suspect & self.projects.keys()):
+            yield from self._different(project, project_pages(project, self.projects[project].files))
         if ROOT in self.suspect:
-            yield from self._different(root_pages(sorted(self.sources)))
+            yield from self._different(ROOT, root_pages(list(self.projects)))
 
-    def _different(self, made: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    def _different(self, project: str, made: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         for path, text in made.items():
-            if path.partition("/")[0] not in self.present or _read(self.simple / path) != text.encode():
+            if project not in self.looks or _read(self.simple / path) != text.encode():
                 yield path, text
 
     def gone(self) -> list[Path]:
-        return _gone(self.simple, self.present - self.sources.keys())
+        return _gone(self.simple, self.looks.keys() - self.projects.keys())
 
-    def done(self, before: Publication | None) -> Publication:
+    def done(self, written: Mapping[str, Look]) -> Publication:
         """What there is when all that differed has been written."""
-        untouched = {} if before is None else {p: s for p, s in before.stamps.items() if p not in self.suspect}
-        stamps = {one: untouched.get(one) or published.look(self.simple, one) for one in (ROOT, *self.sources)}
-        return Publication(self.sources, stamps)
-
-
-def _entries(simple: Path) -> frozenset[str]:
-    return frozenset(os.listdir(simple) if simple.is_dir() else ())
+        looks = {one: self.looks.get(one, ((), ())) for one in (ROOT, *self.projects)}
+        for project in self.suspect & looks.keys():
+            paths = (f"{project}/{page}" if project else page for page in PAGES)
+            looks[project] = tuple(written.get(path, look) for path, look in zip(paths, looks[project], strict=True))
+        return Publication({name: project.fingerprint for name, project in self.projects.items()}, looks)
 
 
 def _gone(simple: Path, others: Iterable[str]) -> list[Path]:
     """Pages in what is no project's directory, or is no more."""
-    folders = (simple / name for name in sorted(others))
-    found = (folder / page for folder in folders if folder.is_dir() and not folder.is_symlink() for page in PAGES)
+    folders = (simple / name for name in sorted(others) if name != ROOT)
+    found = (folder / page for folder in folders if not folder.is_symlink() for page in PAGES)
     return [page for page in found if page.is_file()]
 
 
@@ -197,7 +165,7 @@ def _read(path: Path) -> bytes:
 def drift(directory: PlatformDirectory, wheels: Mapping[str, Record]) -> tuple[dict[str, str], list[Path]]:
     """(pages that are missing or differ, with their content; pages of projects that are gone)."""
     before = published.load(directory, read_json(directory.published_path))
-    work = _Work.of(directory.public / "simple", wheels, before)
+    work = _Work.of(directory.public / "simple", projects.of(wheels), before)
     return dict(work.differing()), work.gone()
 
 
@@ -207,17 +175,22 @@ def unaltered(directory: PlatformDirectory, remembered: Record, stamp: str) -> b
     if before is None:
         return False
     simple = directory.public / "simple"
-    return not before.touched(simple) and not _gone(simple, _entries(simple) - before.sources.keys())
+    looks = published.look(simple)
+    return looks == before.looks or not (
+        any(looks.get(one) != look for one, look in before.looks.items()) or _gone(simple, looks.keys() - before.looks)
+    )
 
 
 def publish(directory: PlatformDirectory, wheels: Mapping[str, Record], stamp: str) -> dict[str, list[str]]:
-    """Bring the pages up to date; an unchanged page is not written. Returns which were written and removed.
+    """Bring the pages up to date; an unchanged page is not written. Returns which were written and removed."""
+    return publish_projects(directory, projects.of(wheels), stamp)
 
-    Projects' pages come before the root that names them, and those of projects that are gone go after it.
-    """
+
+def publish_projects(directory: PlatformDirectory, wanted: Mapping[str, Project], stamp: str) -> dict[str, list[str]]:
+    """The same. Projects' pages come before the root that names them, and those of projects that are gone go after."""
     remembered = read_json(directory.published_path)
     before = published.load(directory, remembered)
-    work = _Work.of(directory.public / "simple", wheels, before)
+    work = _Work.of(directory.public / "simple", wanted, before)
     gone, files = work.gone(), PageFiles(directory, work.simple)
     try:
         for path, text in work.differing():
@@ -227,5 +200,5 @@ def publish(directory: PlatformDirectory, wheels: Mapping[str, Record], stamp: s
     except OSError as error:
         raise MirrorError(f"cannot publish below {directory.public}: {why(error)}") from error
     if before is None or work.suspect or remembered.get("manifest") != stamp:
-        published.save(directory, work.done(before), stamp)
+        published.save(directory, work.done(files.written), stamp)
     return {"written": sorted(files.written), "removed": sorted(str(p.relative_to(directory.public)) for p in gone)}

@@ -5,15 +5,13 @@ The same data is published as JSON, for whoever wants to make other pages of it.
 
 from __future__ import annotations
 
-import hashlib
-import marshal
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from packaging.requirements import Requirement
 
-from pipmirror_lib import explain, yanks
+from pipmirror_lib import explain, projects, yanks
 from pipmirror_lib.logs import harmless, short
 from pipmirror_lib.mirror import Record
 from pipmirror_lib.parts import canonical, within
@@ -26,8 +24,6 @@ FORMAT = 1
 _DECLARED, _PARENT = " (declared)", " (wanted by "
 Data = dict[str, Any]
 Wants = Mapping[str, tuple[str, ...]]
-# Of a wheel's record.
-_TOLD = ("size", "sha256", "origin", "upload_time", "admitted", "summary", "yanked", "withdrawn", yanks.KEY)
 _SUMMARY: Mapping[str, type] = {
     **dict.fromkeys(("platform", "image", "python", "pip", "synced"), str),
     "satisfied": bool,
@@ -40,22 +36,21 @@ class Project:
     """A project's wheels and its relations, as they are known, and before anything is made of them."""
 
     name: str
-    # With who wants them: None where it is known that nobody does.
-    files: list[tuple[str, Record, tuple[str, ...] | None]] = field(default_factory=list)
+    known: projects.Project
+    # Who wants each of its files; None where it is known that nobody does.
+    wants: list[tuple[str, ...] | None]
     needs: list[str] = field(default_factory=list)
 
-    def fingerprint(self) -> str:
-        """Another one for whatever would change what is told of it.
-
-        Of thousands of projects a sync changes a few, and nothing tells that faster. Version 2 of that format knows
-        neither references nor interned strings, so that equal data are equal bytes.
-        """
-        told = [(filename, [record.get(key) for key in _TOLD], wants) for filename, record, wants in self.files]
-        return hashlib.blake2b(marshal.dumps((told, self.needs), 2), digest_size=12).hexdigest()
+    def fingerprint(self) -> bytes:
+        """Another one for whatever would change what is told of it."""
+        return projects.fingerprint((self.known.fingerprint, self.wants, self.needs))
 
     def data(self) -> Data:
         """What is published of it, the newest file first; strangers' words in one line each."""
-        named = ((parse_name(file[0]), *file) for file in self.files)
+        named = (
+            (parse_name(file[0]), *file, wants)
+            for file, wants in zip(self.known.files.items(), self.wants, strict=True)
+        )
         files = sorted(named, key=lambda one: (one[0].version, one[1]), reverse=True)
         wants = [want for _, _, _, wanted in files for want in wanted or ()]
         parents = {parent: None for want in wants if (parent := _parent(want))}
@@ -85,21 +80,16 @@ def needs(platform: Platform, planned: PlatformPlan, wheels: Iterable[str]) -> W
     return found | dict(planned.wanted_by)
 
 
-def projects(wheels: Mapping[str, Record], wanted_by: Wants) -> list[Project]:
-    """Every project that lies there, by name."""
-    found: dict[str, Project] = {}
-    for filename in sorted(wheels):
-        name = canonical(filename.partition("-")[0])
-        project = found.get(name) or found.setdefault(name, Project(name))
-        project.files.append((filename, wheels[filename], wanted_by.get(filename)))
-    ordered = [found[name] for name in sorted(found)]
-    for project in ordered:
+def related(known: Mapping[str, projects.Project], wanted_by: Wants) -> list[Project]:
+    """Every project that lies there, in the same order, with who wants it and what it needs."""
+    found = {name: Project(name, project, list(map(wanted_by.get, project.files))) for name, project in known.items()}
+    for name, project in found.items():
         # As `_parent` reads them; a declared want begins with its own project, which is passed over.
-        wants = [want for _, _, wants in project.files if wants for want in wants]
+        wants = [want for wants in project.wants if wants for want in wants]
         for parent in {want.rpartition(_PARENT)[2].partition(" ")[0] for want in wants}:
-            if parent in found and parent != project.name:
-                found[parent].needs.append(project.name)
-    return ordered
+            if parent in found and parent != name:
+                found[parent].needs.append(name)
+    return list(found.values())
 
 
 def of_platform(

@@ -10,11 +10,11 @@ import json
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote
 
-from pipmirror_lib import STAMP, caches, showcase_html
+from pipmirror_lib import STAMP, caches, projects, showcase_html
 from pipmirror_lib.errors import MirrorError, why
 from pipmirror_lib.mirror import PlatformDirectory
 from pipmirror_lib.page_files import PageFiles
@@ -30,38 +30,54 @@ _ITEM = re.compile(rb'<li><a href="([^"]*)">.*?</li>')
 NAMES = (CSS_NAME, JS_NAME, DATA_NAME, PAGE)
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """A project, as it stands in the page and in the data."""
 
-    fingerprint: str
+    fingerprint: bytes
     html: bytes
     data: bytes
 
 
-def lines(directory: PlatformDirectory, projects: Iterable[Project]) -> dict[str, Line]:
+class Present:
+    """The files of a page as they lie there, each read once."""
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+        self._contents: dict[str, bytes] = {}
+
+    def __getitem__(self, name: str) -> bytes:
+        if name not in self._contents:
+            self._contents[name] = _read(self._place / name)
+        return self._contents[name]
+
+    def differing(self, wanted: Mapping[str, bytes]) -> list[str]:
+        """Which of the files do not lie there as they should."""
+        return [name for name, content in wanted.items() if self[name] != content]
+
+
+def lines(directory: PlatformDirectory, wanted: Iterable[Project], present: Present) -> dict[str, Line]:
     """The line of every project, from the files that lie there where it would be the same."""
-    known = _known(directory)
+    known = _known(directory, present)
     found = {}
-    for project in projects:
+    for project in wanted:
         line, fingerprint = known.get(project.name), project.fingerprint()
         found[project.name] = line if line and line.fingerprint == fingerprint else _line(project, fingerprint)
     return found
 
 
-def files(head: Data, projects: Mapping[str, Line]) -> dict[str, bytes]:
+def files(head: Data, wanted: Mapping[str, Line]) -> dict[str, bytes]:
     """{name: content}, in the order in which they are to be written."""
     before, after = showcase_html.platform_page(head)
-    html = b"\n".join([_bytes(before[:-1]), *(line.html for line in projects.values()), _bytes(after[1:])])
+    html = b"\n".join([_bytes(before[:-1]), *(line.html for line in wanted.values()), _bytes(after[1:])])
     opening = f'{_json(head)[:-1]},"projects":['.encode()
-    data = opening + b"\n" + b",\n".join(line.data for line in projects.values()) + b"\n]}\n"
+    data = opening + b"\n" + b",\n".join(line.data for line in wanted.values()) + b"\n]}\n"
     return dict(zip(NAMES, (CSS.encode(), JS.encode(), data, html), strict=True))
 
 
-def remember(directory: PlatformDirectory, projects: Mapping[str, Line]) -> None:
+def remember(directory: PlatformDirectory, wanted: Mapping[str, Line]) -> None:
     """Say of which projects the lines are that have just been written."""
-    fingerprints = [(name, line.fingerprint) for name, line in projects.items()]
-    caches.store(directory.page_cache, _key(directory), json.dumps(fingerprints).encode())
+    fingerprints = [(name, line.fingerprint) for name, line in wanted.items()]
+    caches.store(directory.page_cache, _key(directory), projects.packed(fingerprints))
 
 
 def root_files(platforms: Iterable[Data]) -> dict[str, bytes]:
@@ -69,11 +85,6 @@ def root_files(platforms: Iterable[Data]) -> dict[str, bytes]:
     rows = list(platforms)
     data = _json({"format": 1, "platforms": rows}).encode() + b"\n"
     return {CSS_NAME: CSS.encode(), DATA_NAME: data, PAGE: _bytes(showcase_html.root_page(rows))}
-
-
-def differing(place: Path, wanted: Mapping[str, bytes]) -> list[str]:
-    """Which of the files do not lie there as they should."""
-    return [name for name, content in wanted.items() if _read(place / name) != content]
 
 
 def write(directory: PlatformDirectory, place: Path, contents: Mapping[str, bytes]) -> None:
@@ -89,11 +100,12 @@ def write(directory: PlatformDirectory, place: Path, contents: Mapping[str, byte
 
 def withdraw(directory: PlatformDirectory, going: Collection[str]) -> None:
     """Take wheels out of the page as it lies there, and out of its data; the next publication counts the others."""
-    known, links = _known(directory), {quote(name).encode() for name in going}
-    projects = {canonical(name.partition("-")[0]) for name in going}
-    page, data = (_read(directory.public / name).split(b"\n") for name in (PAGE, DATA_NAME))
-    html = [_without(line, links) if _project_of(line) in projects else line for line in page]
-    entries = [_data_without(line, going) if _project_of(line) in projects else line for line in data]
+    present = Present(directory.public)
+    known, links = _known(directory, present), {quote(name).encode() for name in going}
+    losing = {canonical(name.partition("-")[0]) for name in going}
+    page, data = (present[name].split(b"\n") for name in (PAGE, DATA_NAME))
+    html = [_without(line, links) if _project_of(line) in losing else line for line in page]
+    entries = [_data_without(line, going) if _project_of(line) in losing else line for line in data]
     contents = {}
     if html != page:
         contents[PAGE] = b"\n".join([line for line in html if line is not None])
@@ -104,7 +116,7 @@ def withdraw(directory: PlatformDirectory, going: Collection[str]) -> None:
         write(directory, directory.public, contents)
     if contents and known:  # these projects' lines are to be made anew, the others not
         left = [name for line in html if line is not None and (name := _project_of(line))]
-        remember(directory, {n: replace(known[n], fingerprint="") if n in projects else known[n] for n in left})
+        remember(directory, {n: known[n]._replace(fingerprint=b"") if n in losing else known[n] for n in left})
 
 
 def _project_of(line: bytes) -> str:
@@ -136,17 +148,17 @@ def stamp(path: Path) -> str:
     return f"{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ino}"
 
 
-def _known(directory: PlatformDirectory) -> dict[str, Line]:
+def _known(directory: PlatformDirectory, present: Present) -> dict[str, Line]:
     try:
         content = caches.load(directory.page_cache, _key(directory))
     except OSError:
         return {}
     if content is None:
         return {}
-    fingerprints = json.loads(content)
+    fingerprints = projects.unpacked(content)
     beginning = showcase_html.PROJECT.encode()
-    html = [line for line in _read(directory.public / PAGE).split(b"\n") if line.startswith(beginning)]
-    data = _read(directory.public / DATA_NAME).split(b"\n")[1:-2]
+    html = [line for line in present[PAGE].split(b"\n") if line.startswith(beginning)]
+    data = present[DATA_NAME].split(b"\n")[1:-2]
     if not len(fingerprints) == len(html) == len(data):
         return {}  # replaced since we looked
     whole = zip(fingerprints, html, data, strict=True)
@@ -157,7 +169,7 @@ def _key(directory: PlatformDirectory) -> str:
     return " ".join([STAMP, *(stamp(directory.public / name) for name in (PAGE, DATA_NAME))])
 
 
-def _line(project: Project, fingerprint: str) -> Line:
+def _line(project: Project, fingerprint: bytes) -> Line:
     data = project.data()
     return Line(fingerprint, _bytes(showcase_html.project(data)), _json(data).encode())
 

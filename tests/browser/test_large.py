@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pipmirror_lib import showcase, showcase_files
+from pipmirror_lib import projects, showcase, showcase_files
 from pipmirror_lib.mirror import PlatformDirectory
 from pipmirror_lib.verdict import Later, Lists, PlatformPlan
 from playwright.sync_api import Browser, Page, expect
@@ -38,7 +38,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     lists = Lists(tuple(wheels), (), wanted_by)
     planned = PlatformPlan(satisfied=True, lists=Later(lambda: lists))
     head = showcase.of_platform(mirror.platforms[0], planned, wheels, None, "2026-01-01T00:00:00Z")
-    lines = showcase_files.lines(directory, showcase.projects(wheels, wanted_by))
+    related = showcase.related(projects.of(wheels), wanted_by)
+    lines = showcase_files.lines(directory, related, showcase_files.Present(directory.public))
     showcase_files.write(directory, directory.public, showcase_files.files(head, lines))
     with serving(Path(mirror.target)) as url:
         yield url
