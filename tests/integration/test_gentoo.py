@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from pipmirror_lib import gentoo_plan
 from pipmirror_lib.errors import MirrorError
 
 from tests.integration.conftest import Ensure
@@ -49,12 +50,26 @@ def confined(site: GentooSite) -> None:
     assert f"evidence: {who} network={outside} root=read-only tree=writable" in site.log("snapshot")
     assert f"evidence: {who} network={alone} root=read-only tree=read-only" in site.log("list-packages")
     assert f"evidence: {who} network={outside} root=read-only tree=read-only" in site.log("fetch-packages")
+    limits = f"limits: no-new-privileges=1 memory={512 << 20} pids=200 file={(64 << 20) // 1024} core=0"
+    variables = (
+        "DISTDIR EMERGE_LOG_DIR FEATURES GENTOO_MIRRORS HOME HOSTNAME LANG LOGNAME NOCOLOR OLDPWD PATH PORTAGE_TMPDIR "
+        "PWD PYTHONDONTWRITEBYTECODE PYTHONHASHSEED PYTHONHOME PYTHONPATH SHLVL SOURCE_DATE_EPOCH TMPDIR USER _"
+    )
+    own = {"list-packages": {"FETCHCOMMAND", "RESUMECOMMAND"}, "fetch-packages": {"PORTAGE_RO_DISTDIRS"}}
+    for name in ("snapshot", "list-packages", "fetch-packages"):
+        assert limits in site.log(name)
+        assert "what is mirrored is writable" not in site.log(name)
+        seen = next(line for line in site.log(name).splitlines() if line.startswith("variables: "))
+        assert set(seen.split()[1:]) - own.get(name, set()) <= set(variables.split())
     usual = "--ignore-default-opts --color=n --oneshot --emptytree --with-bdeps=y --fetchonly app-misc/hello"
     assert f"arguments: {usual}\n" in site.log("fetch-packages")
     assert f"arguments: {usual} --pretend\n" in site.log("list-packages")
 
 
-def test_from_nothing_and_then_nothing(site: GentooSite) -> None:
+def test_from_nothing_and_then_nothing(site: GentooSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://user:hunter2@nowhere.invalid:1")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://user:hunter2@nowhere.invalid/")
+    site.settings["container"] = {"timeout": 60, "memory": "512m", "pids": 200, "disk": "64m"}
     state, answer = site.apply()
     assert state["result"] is True, answer
     name = snapshot(2)
@@ -90,6 +105,18 @@ def test_only_what_is_missing_is_fetched(site: GentooSite) -> None:
     assert (state["result"], state["changes"]) == (True, {"added": [hashed("other-1.tar.gz")]})
     assert site.upstream.asked == ["distfiles/other-1.tar.gz"]
     assert before.items() <= stamps(site.target / "distfiles").items()
+    site.check()
+
+
+def test_a_trial_only_adds(site: GentooSite) -> None:
+    """What a call asks for instead of the pillar's takes nothing away; nor does the next run, which asks anew."""
+    site.settings.update(prune=True, keep_days=0)
+    assert site.sync()["result"]
+    done = site.sync(packages=["app-misc/other"])
+    assert (list(done["added"]), done["removed"]) == ([hashed("other-1.tar.gz")], {})
+    assert "arguments ask for something else" in gentoo_plan.report(site.mirror(packages=["app-misc/other"]))["held"]
+    assert site.distfiles() == {"hello-1.tar.gz", "greeting-1.zip", "other-1.tar.gz"}
+    assert list(site.sync()["removed"]) == [hashed("other-1.tar.gz")]
     site.check()
 
 

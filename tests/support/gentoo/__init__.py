@@ -180,10 +180,13 @@ class GentooSite:
 
     def sync(self, **arguments: Any) -> dict[str, Any]:
         """What `gentoo_mirror.sync` calls, in this process: it takes less time than Salt does."""
-        return gentoo_sync.sync(gentoo_settings.load(self.settings, None, arguments), lambda step: None)
+        return gentoo_sync.sync(self.mirror(**arguments), lambda step: None)
 
     def plan(self) -> dict[str, Any]:
-        return gentoo_plan.report(gentoo_settings.load(self.settings))
+        return gentoo_plan.report(self.mirror())
+
+    def mirror(self, **arguments: Any) -> gentoo_settings.GentooMirror:
+        return gentoo_settings.load(self.settings, None, arguments)
 
     def without_engine(self) -> None:
         """From now on nobody can reach one."""
