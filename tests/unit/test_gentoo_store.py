@@ -148,20 +148,22 @@ class TestRecords:
         ):
             pytest.fail("two at once")
 
-    def test_a_directory_that_cannot_be_written(self, tmp_path: Path) -> None:
-        store = Store(declared(tmp_path))
-        store.create()
-        (store.private / "lock").mkdir()
-        with pytest.raises(MirrorError, match=r"cannot write below .*mirror: Is a directory"), store.locked(str):
-            pytest.fail("without a lock")
 
-    @pytest.mark.parametrize("name", ["", "distfiles", ".gentoo-mirror"])
-    def test_a_file_where_a_directory_should_be(self, tmp_path: Path, name: str) -> None:
-        store = Store(declared(tmp_path))
-        (store.target / name).parent.mkdir(exist_ok=True)
-        (store.target / name).write_text("")
-        with pytest.raises(MirrorError, match="is there and is no directory; move it away, or name another target"):
-            store.create()
+def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:
+    store = Store(declared(tmp_path))
+    store.create()
+    (store.private / "lock").mkdir()
+    with pytest.raises(MirrorError, match=r"cannot write below .*mirror: Is a directory"), store.locked(str):
+        pytest.fail("without a lock")
+
+
+@pytest.mark.parametrize("name", ["", "distfiles", ".gentoo-mirror"])
+def test_a_file_where_a_directory_should_be(tmp_path: Path, name: str) -> None:
+    store = Store(declared(tmp_path))
+    (store.target / name).parent.mkdir(exist_ok=True)
+    (store.target / name).write_text("")
+    with pytest.raises(MirrorError, match="is there and is no directory; move it away, or name another target"):
+        store.create()
 
 
 class TestPlan:

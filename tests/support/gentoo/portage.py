@@ -22,7 +22,7 @@ from tests.support.gpg import Key
 from tests.support.leaks import docker
 from tests.support.site import IMAGE
 
-VERSION = "3.0.83"
+PACKAGES = ("portage==3.0.83", "gemato==20.15")
 # As whom Gentoo's own snapshots are signed: emerge-webrsync looks for that.
 SIGNER = "tests <infrastructure@gentoo.org>"
 PROFILE = """
@@ -54,7 +54,7 @@ DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 groupadd -g 250 portage
 useradd -u 250 -g 250 portage
 DEB_PYTHON_INSTALL_LAYOUT=deb python3 -m pip install --quiet --root-user-action ignore --no-index --prefix /usr \
-    ${BREAKING-} /opt/*.whl
+    ${BREAKING-} /opt/portage-*.whl
 ln -s usr/share /share
 mkdir -p /etc/portage /usr/share/openpgp-keys /var/db/pkg
 mv /opt/gentoo-release.asc /usr/share/openpgp-keys/
@@ -65,10 +65,10 @@ touch /etc/portage/make.conf
 
 @contextlib.contextmanager
 def image(directory: Path, key: Key) -> Iterator[str]:
-    """Debian with Portage, which trusts that key; gone at the end."""
+    """Debian with Portage, which trusts that key; gone at the end. gemato lies in /opt, for whoever wants it."""
     name = f"pipmirror-tests-portage:{uuid.uuid4().hex[:8]}"
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", f"--dest={directory}"]
-    subprocess.run([*command, f"portage=={VERSION}"], check=True, timeout=300)
+    subprocess.run([*command, *PACKAGES], check=True, timeout=300)
     (directory / "gentoo-release.asc").write_text(key.exported())
     container = docker("create", "--env", "BREAKING=--break-system-packages", IMAGE, "/bin/sh", "-c", _PREPARE).strip()
     try:
