@@ -1,7 +1,8 @@
 """What it costs to publish 10,000 wheels: all of them, one that came, none; and beside other makers of static indexes.
 
 Wheels of our own, four of a project or one of each. What is measured of us alone is the step of publishing, in a
-process of its own; beside the others it is whole processes, from start to end. `simple/` is all that is published here.
+process of its own, with the page for people unless it says `simple/` alone; beside the others it is whole processes,
+from start to end, and `simple/` alone, because none of them makes the other.
 Nothing is removed before the end: ext4 looks long for a free inode where many were freed within the last minutes.
 """
 
@@ -20,9 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import common
-from pipmirror_lib import plan, publish
+from pipmirror_lib import front, plan, publication, publish, showcase_files
 from pipmirror_lib.garbage import rarely_collected
 from pipmirror_lib.mirror import PlatformDirectory
+from pipmirror_lib.settings import Mirror, load, load_one
+from pipmirror_lib.verdict import Later, Lists, PlatformPlan
 
 Shape = tuple[int, int]
 Wheels = Mapping[str, Mapping[str, Any]]
@@ -30,8 +33,10 @@ Wheels = Mapping[str, Mapping[str, Any]]
 SHAPES: tuple[Shape, ...] = ((10_000, 2_500), (10_000, 10_000))
 LARGE: Shape = (100_000, 25_000)
 TASKS = {
-    "floor": "the same files and bytes by rename, one sync",
-    "full": "all pages",
+    "floor": "simple/ alone: the same files and bytes by rename, one sync",
+    "full": "simple/ alone: all pages",
+    "whole floor": "everything: the same files and bytes by rename, one sync",
+    "whole": "everything: all pages, that for people included",
     "project": "one wheel of a new project",
     "version": "one wheel of a known project",
     "unchanged": "published again, nothing changed",
@@ -44,9 +49,13 @@ FULL = 1.5
 BARS = {"project": 0.1, "version": 0.1, "noop": 0.05}
 # Programs, and the packages that bring them; pip2pi imports a part of setuptools that is gone since.
 TOOLS = {"dumb-pypi": ["dumb-pypi"], "dir2pi": ["pip2pi", "setuptools<81"], "pypi-mirror": ["python-pypi-mirror"]}
+# What comes as one more.
+ONE_MORE = {"project": "new_project_1-1.0-py3-none-any.whl", "version": "project_700-99.0-py3-none-any.whl"}
 OURS = "pipmirror"
 CLOCK, PROCESSOR = 0, 1
 NAME = "p"
+# So many of the projects are declared.
+ROOTS = 100
 
 
 def main() -> int:
@@ -95,58 +104,106 @@ def alone(target: Path, shape: Shape, rounds: int) -> bool:
         verdict = "" if task not in kept else "kept" if kept[task] else "MISSED"
         about = (f"{cpu[task]:.3f}", samples[task][-1].about["memory"], samples[task][-1].about["pages"])
         rows.append((text, f"{medians[task]:.3f}", f"{min(seconds[task]):.3f}", *about, verdict))
-    ratios = " / ".join(f"{figures['full'] / figures['floor']:.2f}" for figures in (medians, cpu))
-    title = f"{shape[0]} wheels of {shape[1]} projects; all pages against the floor, clock / processor: {ratios}"
+    ratios = (f"{of['full'] / of['floor']:.2f} ({of['whole'] / of['whole floor']:.2f})" for of in (medians, cpu))
+    title = f"{shape[0]} wheels of {shape[1]} projects; all (everything) against the floor, clock / processor: "
+    title += " / ".join(ratios)
     common.table(title, ("", "median s", "least s", "CPU s", "peak MB", "pages", "bar"), rows)
     return all(kept.values())
 
 
 def measure(task: str, target: Path) -> dict[str, Any]:
     """Seconds of one task in a process that has done nothing else but to read the manifest."""
-    directory = PlatformDirectory(target, NAME)
+    ours = Ours(target)
+    before = ours.directory.manifest()["wheels"] if task in ONE_MORE else {}
+    if before:
+        ours.record({**before, ONE_MORE[task]: {**next(iter(before.values())), "sha256": "ab" * 32}})
     began = time.perf_counter()
-    wheels = directory.manifest()["wheels"] if task not in ("stat", "noop") else {}
+    wheels = ours.directory.manifest()["wheels"] if task not in ("stat", "noop") else {}
     loaded = time.perf_counter() - began
     with rarely_collected():
-        prepared = tasks(directory, wheels, target / f"work-{os.getpid()}")[task]()
+        prepared = tasks(ours, wheels, target / f"work-{os.getpid()}")[task]()
         os.sync()  # what others have written is not ours to wait for
         began, used = time.perf_counter(), time.process_time()
         pages = prepared()
         seconds, cpu = time.perf_counter() - began, time.process_time() - used
         about = {"cpu": cpu, "memory": round(common.peak_memory()), "pages": pages}
-        if task in ("project", "version"):
-            publish.publish(directory, directory.manifest()["wheels"], plan.manifest_stamp(directory))
+        if before:
+            ours.record(before)
+            ours.publish(before, wanted(before))
     return {"seconds": loaded if task == "load" else seconds, **about}
 
 
-def tasks(directory: PlatformDirectory, wheels: Wheels, work: Path) -> Mapping[str, Callable[[], Callable[[], int]]]:
-    """Each prepares itself, and returns what is to be timed; that returns how many pages it has dealt with."""
-    stamp = plan.manifest_stamp(directory)
+class Ours:
+    """A mirror of one platform, of which every wheel is needed."""
 
-    def floor() -> Callable[[], int]:
+    def __init__(self, target: Path) -> None:
+        packages = [f"project-{number}" for number in range(ROOTS)]
+        platforms = [{"image": "debian:bookworm", "name": NAME}]
+        pillar = {"target": str(target), "packages": packages, "platforms": platforms}
+        self.mirror: Mirror = load_one(load(pillar), None)
+        self.platform = self.mirror.platforms[0]
+        self.directory = PlatformDirectory.of(self.mirror, NAME)
+
+    def create(self) -> None:
+        common.known_platform(self.directory, self.platform)
+
+    def record(self, wheels: Wheels) -> None:
+        self.directory.save_manifest({"format": 1, "wheels": wheels})
+
+    def publish(self, wheels: Wheels, planned: PlatformPlan) -> int:
+        return len(publication.publish(self.mirror, self.platform, planned, wheels)["written"])
+
+    def drifted(self, planned: PlatformPlan) -> int:
+        found = publication.drift(self.mirror, self.platform, planned, front.drift(self.mirror, whole=True))
+        return 0 if not any(found.values()) else sys.exit(f"there is drift: {found}")
+
+
+def wanted(wheels: Wheels) -> PlatformPlan:
+    """The answer that whoever publishes has had before: some projects are declared, the others wanted by two each."""
+    wants = {}
+    for filename in wheels:
+        number = int(filename.partition("-")[0].rpartition("_")[2])
+        parents = (f"project-{number} (wanted by project-{other} 1.0)" for other in (number // 3, number // 7))
+        wants[filename] = tuple(parents) if number >= ROOTS else (f"project-{number} (declared)",)
+    lists = Lists(tuple(wants), (), wants)
+    return PlatformPlan(satisfied=True, closure_digest=str(len(wants)), lists=Later(lambda: lists))
+
+
+def tasks(ours: Ours, wheels: Wheels, work: Path) -> Mapping[str, Callable[[], Callable[[], int]]]:
+    """Each prepares itself, and returns what is to be timed; that returns how many pages it has dealt with."""
+    directory, planned = ours.directory, wanted(wheels)
+
+    def floor(*, whole: bool) -> Callable[[], int]:
         contents = {f"{work}/simple/{path}": text.encode() for path, text in publish.pages(wheels).items()}
+        names = showcase_files.NAMES if whole else ()
+        contents |= {f"{work}/{name}": (directory.public / name).read_bytes() for name in names}
         return lambda: bare(contents)
 
     def full() -> Callable[[], int]:
         fresh = PlatformDirectory(work, NAME)
         fresh.create()
-        return lambda: written(fresh, wheels, stamp)
+        return lambda: len(publish.publish(fresh, wheels, "")["written"])
 
-    def with_one_more(filename: str) -> Callable[[], int]:
-        more = {**wheels, filename: {**next(iter(wheels.values())), "sha256": "ab" * 32}}
-        return lambda: written(directory, more, "")
+    def whole() -> Callable[[], int]:
+        fresh = Ours(work)
+        fresh.create()
+        fresh.record(wheels)
+        return lambda: fresh.publish(wheels, planned)
 
-    def unaltered() -> int:
-        remembered = plan.read_json(directory.published_path)
-        return 0 if publish.unaltered(directory, remembered, stamp) else sys.exit("there is drift")
+    def again() -> Callable[[], int]:
+        return lambda: ours.publish(wheels, planned)
+
+    def noop() -> Callable[[], int]:
+        known = wanted(directory.manifest()["wheels"])
+        return lambda: ours.drifted(known)
 
     return {
-        "floor": floor,
+        "floor": partial(floor, whole=False),
         "full": full,
-        "project": lambda: with_one_more("new_project-1.0-py3-none-any.whl"),
-        "version": lambda: with_one_more("project_7-99.0-py3-none-any.whl"),
-        "unchanged": lambda: lambda: written(directory, wheels, stamp),
-        "noop": lambda: unaltered,
+        "whole floor": partial(floor, whole=True),
+        "whole": whole,
+        **dict.fromkeys((*ONE_MORE, "unchanged"), again),
+        "noop": noop,
         "stat": lambda: partial(looked_at, [str(path) for path in (directory.public / "simple").rglob("index.*")]),
         "load": lambda: lambda: len(wheels),
     }
@@ -165,10 +222,6 @@ def bare(contents: Mapping[str, bytes]) -> int:
         os.rename(f"{path}.tmp", path)
     os.sync()
     return len(contents)
-
-
-def written(directory: PlatformDirectory, wheels: Wheels, stamp: str) -> int:
-    return len(publish.publish(directory, wheels, stamp)["written"])
 
 
 def looked_at(paths: list[str]) -> int:
@@ -316,23 +369,34 @@ def call(*command: object) -> None:
 def fill(target: Path, shape: Shape, *, real: bool) -> None:
     """A platform that is recorded and published; the wheels themselves only where somebody opens them."""
     print(f"making {shape[0]} wheels of {shape[1]} projects", file=sys.stderr, flush=True)
-    directory = PlatformDirectory(target, NAME)
-    directory.create()
-    manifest = directory.manifest()
+    ours = Ours(target)
+    ours.create()
+    manifest = ours.directory.manifest()
     if real:
         from tests.support.dists import make_wheel
 
         for name, version in releases(shape):
-            make_wheel(directory.public, name, version, requires=["project-1", "project-2>=1"], requires_python=">=3.9")
+            place = ours.directory.public
+            make_wheel(place, name, version, requires=["project-1", "project-2>=1"], requires_python=">=3.9")
         with rarely_collected():
-            directory.record(manifest, [path.name for path in directory.public.glob("*.whl")])
+            ours.directory.record(manifest, [path.name for path in place.glob("*.whl")])
     else:
-        record = {"origin": "index", "size": 12345, "requires_python": ">=3.9", "admitted": "2026-01-01T00:00:00Z"}
         for number, (name, version) in enumerate(releases(shape)):
             filename = f"{name.replace('-', '_')}-{version}-py3-none-any.whl"
-            manifest["wheels"][filename] = {**record, **dict.fromkeys(("sha256", "metadata_sha256"), f"{number:064x}")}
-        directory.save_manifest(manifest)
-    publish.publish(directory, manifest["wheels"], plan.manifest_stamp(directory))
+            manifest["wheels"][filename] = known(filename, number)
+        ours.record(manifest["wheels"])
+    ours.publish(manifest["wheels"], wanted(manifest["wheels"]))
+
+
+def known(filename: str, number: int) -> dict[str, object]:
+    """The record of a wheel that came from an index."""
+    sha256 = f"{number * 2654435761:064x}"
+    return {
+        **{"origin": "index", "size": 12345, "requires_python": ">=3.9", "sha256": sha256, "metadata_sha256": sha256},
+        **{"admitted": "2026-01-01T00:00:00Z", "upload_time": "2025-04-16T10:20:30.123456Z"},
+        "summary": "Does what its name says, and has a sentence as long as most to say so",
+        "url": f"https://files.index.invalid/packages/{sha256[-2:]}/{sha256[-4:-2]}/{sha256}/{filename}",
+    }
 
 
 def releases(shape: Shape) -> list[tuple[str, str]]:

@@ -171,14 +171,7 @@ def drift(directory: PlatformDirectory, wheels: Mapping[str, Record]) -> tuple[d
 
 def unaltered(directory: PlatformDirectory, remembered: Record, stamp: str) -> bool:
     """Whether the pages are still, file by file, those that were published for this manifest; none of them is read."""
-    before = published.load(directory, remembered) if remembered.get("manifest") == stamp else None
-    if before is None:
-        return False
-    simple = directory.public / "simple"
-    looks = published.look(simple)
-    return looks == before.looks or not (
-        any(looks.get(one) != look for one, look in before.looks.items()) or _gone(simple, looks.keys() - before.looks)
-    )
+    return published.is_of(remembered, published.look(directory.public / "simple"), stamp)
 
 
 def publish(directory: PlatformDirectory, wheels: Mapping[str, Record], stamp: str) -> dict[str, list[str]]:

@@ -2,14 +2,15 @@
 
 For each project: a fingerprint of what its pages tell, and the sizes, times and inodes of the pages themselves. A page
 whose sources and whose file are those of the last time is not made, read or written again. The small part lies in
-`published.json` and names the large one, which is only a cache: without it every page is made and compared.
+`published.json`; it tells whether any page is another file, and names the large part, which is only a cache: without
+it every page is made and compared.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -35,18 +36,32 @@ class Publication:
 
 def look(simple: Path) -> dict[str, tuple[Look, ...]]:
     """{project, or ROOT: a look at each of its pages}, of all that have any."""
-    names = [ROOT, *(os.listdir(simple) if simple.is_dir() else ())]
-    folders = [f"{simple}/{name}" if name else str(simple) for name in names]
-    pages = (list(_looks(f"{folder}/{page}" for folder in folders)) for page in PAGES)
-    return {name: looks for name, looks in zip(names, zip(*pages, strict=True), strict=True) if any(looks)}
+    names = [ROOT, *(name for name in sorted(os.listdir(simple) if simple.is_dir() else ()) if name not in PAGES)]
+    looks = iter(_looks([f"{simple}/{name}/{page}" for name in names for page in PAGES]))
+    return {name: both for name, both in zip(names, zip(looks, looks, strict=True), strict=True) if any(both)}
 
 
-def _looks(paths: Iterable[str]) -> Iterator[Look]:
-    for path in paths:
-        try:
-            yield look_of(os.lstat(path))
-        except OSError:
-            yield ()  # absent, or being written just now
+def _looks(paths: list[str]) -> list[Look]:
+    try:
+        return list(map(look_of, map(os.lstat, paths)))
+    except OSError:
+        return list(map(_look, paths))
+
+
+def _look(path: str) -> Look:
+    try:
+        return look_of(os.lstat(path))
+    except OSError:
+        return ()  # absent, or being written just now
+
+
+def is_of(remembered: Record, looks: Mapping[str, tuple[Look, ...]], manifest: str) -> bool:
+    """Whether these are the very pages that this code has published for this manifest."""
+    return bool(
+        remembered.get("manifest") == manifest
+        and remembered.get("code") == STAMP
+        and remembered.get("looks") == projects.fingerprint(looks).hex()
+    )
 
 
 def load(directory: PlatformDirectory, remembered: Record) -> Publication | None:
@@ -61,6 +76,7 @@ def load(directory: PlatformDirectory, remembered: Record) -> Publication | None
 def save(directory: PlatformDirectory, publication: Publication, manifest: str) -> None:
     """Remember it, of this manifest; what it speaks of is on the disk."""
     content = projects.packed((publication.sources, publication.looks))
-    key = blake2b(content, digest_size=16).hexdigest()
+    key, looks = blake2b(content, digest_size=16).hexdigest(), projects.fingerprint(publication.looks).hex()
     caches.store(directory.publication_path, key, content)
-    directory.save(directory.published_path, json.dumps({"manifest": manifest, "code": STAMP, "pages": key}))
+    remembered = {"manifest": manifest, "code": STAMP, "pages": key, "looks": looks}
+    directory.save(directory.published_path, json.dumps(remembered))

@@ -12,11 +12,9 @@ import re
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from email.message import Message
-from email.parser import BytesHeaderParser
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from packaging.markers import Marker
 from packaging.requirements import InvalidRequirement, Requirement
@@ -33,6 +31,9 @@ from pipmirror_lib import archives
 from pipmirror_lib.errors import MisnamedError, PipmirrorError, WheelError
 from pipmirror_lib.logs import short
 from pipmirror_lib.parts import condition, requirement
+
+if TYPE_CHECKING:
+    from email.message import Message
 
 # Real METADATA stays below 1 MB; what is larger is an attack on our memory.
 METADATA_LIMIT = 16 << 20
@@ -139,6 +140,8 @@ def parse_metadata(content: bytes) -> Metadata:
     packaging's strict parser (24.0, which Salt pins) rejects most current wheels over fields that no
     decision needs; the standard library's header parser reads them all.
     """
+    from email.parser import BytesHeaderParser  # takes its time, and most runs read no wheel
+
     head = content.replace(b"\r\n", b"\n").split(b"\n\n", 1)[0]
     if head.count(b"\n") + head.count(b"\r") > HEADER_LINES:  # each of them becomes an object
         raise WheelError(f"METADATA has more than {HEADER_LINES} lines of headers, which is beyond any sense")
