@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import common
-from pipmirror_lib import front, plan, publication, publish, showcase_files
+from pipmirror_lib import front, publication, publish, showcase_files
 from pipmirror_lib.garbage import rarely_collected
 from pipmirror_lib.mirror import PlatformDirectory
 from pipmirror_lib.settings import Mirror, load, load_one
@@ -29,9 +29,9 @@ from pipmirror_lib.verdict import Later, Lists, PlatformPlan
 
 Shape = tuple[int, int]
 Wheels = Mapping[str, Mapping[str, Any]]
-# (wheels, projects)
-SHAPES: tuple[Shape, ...] = ((10_000, 2_500), (10_000, 10_000))
-LARGE: Shape = (100_000, 25_000)
+# {projects: wheels of them}; the last take minutes, and beside others it is only one.
+SHAPES = {2_500: 10_000, 10_000: 10_000, 25_000: 100_000}
+SIDE_BY_SIDE, USUAL = 2_500, (2_500, 10_000)
 TASKS = {
     "floor": "simple/ alone: the same files and bytes by rename, one sync",
     "full": "simple/ alone: all pages",
@@ -60,30 +60,25 @@ ROOTS = 100
 
 def main() -> int:
     parser = common.arguments(__doc__, rounds=7)
-    parser.add_argument("--large", action="store_true", help=f"{LARGE[0]} wheels too, for time and memory")
-    parser.add_argument("--no-others", action="store_true", help="leave the other tools out, which come from the index")
+    parser.add_argument("--projects", type=int, action="append", choices=SHAPES, help=f"default: {USUAL}")
+    parser.add_argument("--only", choices=("alone", "beside"), help="leave out the other part")
     parser.add_argument("--child", nargs=2, metavar=("TASK", "TARGET"), help=argparse.SUPPRESS)
-    parser.add_argument("--whole", metavar="TARGET", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         task, target = options.child
         print(json.dumps(measure(task, Path(target))))
         return 0
-    if options.whole:
-        whole(Path(options.whole))
-        return 0
     good = True
     with common.workspace() as work:
-        programs = {} if options.no_others else {tool: installed(work / tool, tool) for tool in TOOLS}
-        for shape in SHAPES:
-            target = work / "-".join(map(str, shape))
-            fill(target, shape, real=bool(programs))
-            good &= alone(target, shape, options.rounds)
-            if programs:
+        for projects in options.projects or USUAL:
+            shape, target = (SHAPES[projects], projects), work / str(projects)
+            others = projects == SIDE_BY_SIDE and options.only != "alone"
+            fill(target, shape, real=others)
+            if options.only != "beside":
+                good &= alone(target, shape, options.rounds)
+            if others:
+                programs = {tool: installed(work / tool, tool) for tool in TOOLS}
                 good &= beside(Beside(target / "beside", target, programs), shape, options.rounds)
-        if options.large:
-            fill(work / "large", LARGE, real=False)
-            alone(work / "large", LARGE, 1)
     return 0 if good else 1
 
 
@@ -259,11 +254,17 @@ def installed(venv: Path, tool: str) -> Path:
     return venv / "bin" / tool
 
 
-def whole(target: Path) -> None:
-    """What we do in a process of our own: read the manifest, and publish."""
-    directory = PlatformDirectory(target, NAME)
-    with rarely_collected():
-        publish.publish(directory, directory.manifest()["wheels"], plan.manifest_stamp(directory))
+# What we do in a process of our own, with nothing imported that is not needed for it.
+WHOLE = """
+import sys
+from pathlib import Path
+from pipmirror_lib import plan, publish
+from pipmirror_lib.garbage import rarely_collected
+from pipmirror_lib.mirror import PlatformDirectory
+directory = PlatformDirectory(Path(sys.argv[1]), sys.argv[2])
+with rarely_collected():
+    publish.publish(directory, directory.manifest()["wheels"], plan.manifest_stamp(directory))
+"""
 
 
 class Beside:
@@ -328,7 +329,7 @@ class Beside:
     def _command(self, tool: str) -> list[object]:
         """The quickest way in which it makes what clients need, and remembers what it can."""
         if tool == OURS:
-            return [sys.executable, __file__, "--whole", self.ours.target]
+            return ["env", f"PYTHONPATH={common.ROOT / '_utils'}", sys.executable, "-c", WHOLE, self.ours.target, NAME]
         if tool == "dir2pi":
             return [self.programs[tool], self.folders[tool]]
         if tool == "pypi-mirror":
