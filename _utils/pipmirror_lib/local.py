@@ -92,6 +92,8 @@ class LocalSource:
     sizes: dict[str, int] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
     ignored: dict[str, str] = field(default_factory=dict)
+    # Wheels that have METADATA beside them.
+    described: set[str] = field(default_factory=set)
     # What a link leads to can change without the directory showing it.
     links: bool = False
     names: dict[NormalizedName, list[str]] = field(default_factory=dict)
@@ -189,13 +191,14 @@ def scan(
     remembered = _ScanCache(cache)
     source = LocalSource(directory, remembered, manifest or {})
     try:
-        found = [entry for entry in os.scandir(directory) if entry.name.endswith(".whl")]
+        entries = list(os.scandir(directory))
     except FileNotFoundError:
         return source
     except OSError as error:
         raise MirrorError(f"cannot read {directory}: {error.strerror}") from error
+    source.described.update(e.name.removesuffix(".metadata") for e in entries if e.name.endswith(".whl.metadata"))
     wheels: dict[str, Known] = {}
-    for entry in found:
+    for entry in (one for one in entries if one.name.endswith(".whl")):
         known = remembered.wheels.get(entry.name)
         if known is None and not source.counts(entry.name):
             continue

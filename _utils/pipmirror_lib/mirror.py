@@ -184,6 +184,32 @@ class PlatformDirectory:
             hashes = list(pool.map(lambda name: sha256_of(self.public / name), names))
         return [n for n, sha256 in zip(names, hashes, strict=True) if sha256 != manifest["wheels"][n]["sha256"]]
 
+    def misdescribed(self, manifest: Record) -> list[str]:
+        """Recorded wheels that lie there, but whose METADATA beside them is not there or is not what was recorded."""
+        found = []
+        for name, record in manifest["wheels"].items():
+            try:
+                same = sha256_of(_side(self.public / name)) == record["metadata_sha256"]
+            except FileNotFoundError:
+                same = False
+            if not same and (self.public / name).is_file():
+                found.append(name)
+        return found
+
+    def describe(self, manifest: Record, filenames: Iterable[str]) -> list[str]:
+        """Write METADATA beside recorded wheels again; those whose own is no longer what was recorded are told."""
+        others, mended = [], []
+        for name in filenames:
+            content = checked_metadata(self.public / name, name)[0]
+            if hashlib.sha256(content).hexdigest() == manifest["wheels"][name]["metadata_sha256"]:
+                self._side_file(name, content)
+                mended.append(name)
+            else:
+                others.append(name)
+        if mended:
+            self._sync_side_files(mended)
+        return others
+
     def set_aside(self, manifest: Record, filenames: Iterable[str]) -> None:
         """Take what pip could not use out of the readers' sight; nothing is lost, it lies in the private directory."""
         aside = self.private / "broken"

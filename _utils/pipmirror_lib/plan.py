@@ -37,6 +37,7 @@ REBUILD = "prepare: the builder image is older than rebuild_after"
 UPGRADE = "look for upgrades on the index"
 VERIFY = "verify that every set installs without network"
 SET_ASIDE = "set aside wheels that pip could not use"
+DESCRIBE = "put METADATA back beside its wheel"
 RECOVER = "finish what an interrupted sync has begun"
 PUBLISH = "publish the pages"
 UNNEEDED = "begin the keep_days of wheels that no set needs"
@@ -137,6 +138,7 @@ def _decide(
         incomplete=tuple(found.incomplete),
         unrecorded=tuple(sorted(_unrecorded(source, wheels))),
         vanished=tuple(sorted(wheels.keys() - source.sizes.keys() - source.broken.keys())),
+        bare=tuple(sorted(wheels.keys() & source.sizes.keys() - source.described)),
         broken=source.broken,
         remarked=yanks.differ(wheels, mirror),
         warnings=(
@@ -203,6 +205,8 @@ def _due(
         due.append(UPGRADE)
     if plan.broken:
         due.append(f"{SET_ASIDE}: {'; '.join(plan.broken.values())}")
+    if plan.bare:
+        due.append(f"{DESCRIBE}: {count(len(plan.bare), 'wheel')}")
     if mirror.verify and plan.closure_digest and not proofs(state, proof_key(mirror, platform, directory, state, plan)):
         due.append(VERIFY)
     if directory.interrupted():

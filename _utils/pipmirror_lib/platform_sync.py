@@ -215,10 +215,12 @@ class PlatformSync:
             self.task.notes.append(
                 f"recorded {explain.count(len(planned.unrecorded), 'wheel')} that lay there, fetched none of them"
             )
+        bare = [name for name in planned.bare if name not in others]
+        self.task.set_aside(manifest, self.directory.describe(manifest, bare), "its METADATA is not what was recorded")
         remarked = yanks.note(manifest["wheels"], self.mirror)
         if remarked:
             self.directory.save_manifest(manifest)
-        return self.task.plan() if others or remarked else planned
+        return self.task.plan() if others or bare or remarked else planned
 
     def _complete(self, manifest: Record, upgrade: bool) -> list[str]:
         """Lock, fetch, build and admit what is missing; returns what could not be had."""

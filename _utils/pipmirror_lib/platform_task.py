@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,8 +51,13 @@ class PlatformTask:
         """Compare every recorded wheel with its hash; what differs is taken away, and the next sync brings it back."""
         manifest = self.directory.manifest()
         damaged = self.directory.damaged(manifest)
-        if damaged:
-            withdraw(self.directory, manifest["wheels"], damaged)
-            self.directory.set_aside(manifest, damaged)
-            self.removed.update({name: {"reason": "it does not have its recorded sha256"} for name in damaged})
+        self.set_aside(manifest, damaged, "it does not have its recorded sha256")
+        self.directory.describe(manifest, self.directory.misdescribed(manifest))
         return [f"{name} was damaged and set aside; the next sync brings it back" for name in damaged]
+
+    def set_aside(self, manifest: Record, filenames: Collection[str], reason: str) -> None:
+        """Take wheels out of the readers' sight, from the pages first."""
+        if filenames:
+            withdraw(self.directory, manifest["wheels"], filenames)
+            self.directory.set_aside(manifest, filenames)
+            self.removed.update({name: {"reason": reason} for name in filenames})

@@ -11,7 +11,7 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-from pipmirror_lib import failures, local, plan, references, yanks
+from pipmirror_lib import explain, failures, local, plan, references, yanks
 from pipmirror_lib.candidates import Candidate
 from pipmirror_lib.declared import THIS_MACHINE
 from pipmirror_lib.errors import PackageIndexError, PipmirrorError
@@ -77,7 +77,7 @@ def _plan(made: PlatformPlan, platform: Platform) -> Report:
     return {
         "satisfied": made.satisfied,
         "nothing_to_do": made.nothing_to_do,
-        "missing": dict(made.missing),
+        "missing": {wanted: explain.beside(wanted, why) for wanted, why in made.missing.items()},
         "orphans": list(made.orphans),
         "closure": list(made.closure),
         "unrecorded": list(made.unrecorded),

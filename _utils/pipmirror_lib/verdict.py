@@ -53,6 +53,8 @@ class PlatformPlan:
     incomplete: tuple[str, ...] = ()
     unrecorded: tuple[str, ...] = ()
     vanished: tuple[str, ...] = ()
+    # Recorded, but without the METADATA beside them that the pages name.
+    bare: tuple[str, ...] = ()
     broken: Mapping[str, str] = field(default_factory=dict)
     # The records do not say of every wheel whether the administrator has yanked it.
     remarked: bool = False
@@ -86,7 +88,7 @@ def load(directory: PlatformDirectory, key: str, decide: Callable[[], PlatformPl
     if content is None:
         return None
     said = json.loads(content)
-    tuples = {name: tuple(said[name]) for name in ("incomplete", "unrecorded", "vanished", "warnings")}
+    tuples = {name: tuple(said[name]) for name in ("incomplete", "unrecorded", "vanished", "bare", "warnings")}
     return PlatformPlan(**{**said, **tuples}, lists=Later(lambda: _lists(directory, key, decide)))
 
 

@@ -115,6 +115,41 @@ def test_a_record_of_wrong_kinds_is_told_or_does_no_harm(mirror: Mirror, key: st
         one_line(said, str(directory.manifest_path) if "damaged" in said[0] else "")
 
 
+@pytest.mark.parametrize("act", [sync.sync, sync.publish_pages])
+def test_lost_metadata_is_put_back(mirror: Mirror, act: Callable[[Mirror], dict[str, Any]]) -> None:
+    """The pages name it, and pip and uv give up where it is not there."""
+    side = directory_of(mirror).public / f"{DEMO}.metadata"
+    content = side.read_bytes()
+    side.unlink()
+    due = plan.make(mirror, mirror.platforms[0], directory_of(mirror)).due
+    assert due == ("put METADATA back beside its wheel: 1 wheel",)
+    assert act(mirror)["result"]
+    assert side.read_bytes() == content
+    assert plan.make(mirror, mirror.platforms[0], directory_of(mirror)).nothing_to_do
+    consistent(mirror)
+
+
+def test_altered_metadata_is_put_back_with_the_hashes(mirror: Mirror) -> None:
+    side = directory_of(mirror).public / f"{DEMO}.metadata"
+    content = side.read_bytes()
+    side.write_bytes(b"Name: demo\n")
+    sync.verify(mirror, hashes=True)
+    assert side.read_bytes() == content
+    consistent(mirror)
+
+
+def test_a_wheel_that_has_other_metadata_than_its_record_is_fetched_again(mirror: Mirror) -> None:
+    directory = directory_of(mirror)
+    manifest = directory.manifest()
+    manifest["wheels"][DEMO]["metadata_sha256"] = "0" * 64
+    directory.save_manifest(manifest)
+    (directory.public / f"{DEMO}.metadata").unlink()
+    done = sync.sync(mirror)
+    assert done["result"]
+    assert list(done["platforms"]["bookworm"]["removed"]) == [DEMO]
+    consistent(mirror)
+
+
 @pytest.mark.parametrize("name", ["../../climbs-1.0-py3-none-any.whl", "x/y-1.0-py3-none-any.whl", "no.txt", ""])
 def test_a_record_of_what_is_no_wheel_is_told(mirror: Mirror, name: str) -> None:
     directory = directory_of(mirror)
