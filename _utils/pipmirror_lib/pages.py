@@ -204,9 +204,14 @@ def _from_json(file: Mapping[str, Any], url: str) -> dict[str, Any]:
         "size": size if type(size) is int and size >= 0 else None,
         "requires_python": str(file.get("requires-python") or "") or None,
         "upload_time": _moment(file.get("upload-time")),
-        "yanked": None if yanked is False or yanked is None else ("" if yanked is True else str(yanked)),
+        "yanked": None if yanked is False or yanked is None else ("" if yanked is True else _characters(str(yanked))),
         "metadata": _sha256(metadata.get("sha256")) if isinstance(metadata, dict) else "" if metadata else None,
     }
+
+
+def _characters(text: str) -> str:
+    """JSON may hold halves of characters, which nobody can write down."""
+    return text.encode(errors="replace").decode()
 
 
 class _Anchors(HTMLParser):

@@ -133,7 +133,7 @@ class _Work:
 
     def _different(self, project: str, made: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         for path, text in made.items():
-            if project not in self.looks or _read(self.simple / path) != text.encode():
+            if project not in self.looks or _read(self.simple / path) != _bytes(text):
                 yield path, text
 
     def gone(self) -> list[Path]:
@@ -146,6 +146,10 @@ class _Work:
             paths = (f"{project}/{page}" if project else page for page in PAGES)
             looks[project] = tuple(written.get(path, look) for path, look in zip(paths, looks[project], strict=True))
         return Publication({name: project.fingerprint for name, project in self.projects.items()}, looks)
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode(errors="replace")  # a manifest that somebody has altered may hold halves of characters
 
 
 def _gone(simple: Path, others: Iterable[str]) -> list[Path]:
@@ -187,7 +191,7 @@ def publish_projects(directory: PlatformDirectory, wanted: Mapping[str, Project]
     gone, files = work.gone(), PageFiles(directory, work.simple)
     try:
         for path, text in work.differing():
-            files.write(path, text.encode())
+            files.write(path, _bytes(text))
         files.remove(gone)
         files.flush()
     except OSError as error:

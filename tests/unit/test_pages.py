@@ -42,7 +42,14 @@ def test_json() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "yanked"), [({}, None), ({"yanked": False}, None), ({"yanked": True}, ""), ({"yanked": "x"}, "x")]
+    ("said", "yanked"),
+    [
+        ({}, None),
+        ({"yanked": False}, None),
+        ({"yanked": True}, ""),
+        ({"yanked": "x"}, "x"),
+        ({"yanked": "x\ud800"}, "x?"),
+    ],
 )
 def test_json_yanked(said: dict[str, Any], yanked: str | None) -> None:
     assert from_json(file(**said))[0].yanked == yanked

@@ -97,6 +97,15 @@ def test_what_a_stranger_wrote_is_escaped(directory: PlatformDirectory) -> None:
     assert 'data-requires-python="&quot;&gt;&lt;script' in made
 
 
+def test_halves_of_characters_fail_nothing(directory: PlatformDirectory) -> None:
+    manifest = directory.manifest()
+    manifest["wheels"][DEMO]["yanked"] = "x\ud800"
+    directory.save_manifest(manifest)
+    go(directory)
+    assert 'data-yanked="x?"' in (directory.public / "simple/demo-pkg/index.html").read_text()
+    assert go(directory) == {"written": [], "removed": []}
+
+
 def test_no_wheel_is_opened(directory: PlatformDirectory) -> None:
     known = wheels(directory)
     for path in directory.public.glob("*.whl"):
