@@ -64,7 +64,8 @@ JS = """\
       if (fits) count += 1;
       if (element.hidden === fits) element.hidden = !fits;  // most stay what they are
     }
-    found.textContent = words.length ? `${count} of ${projects.length}` : `${projects.length} projects`;
+    const all = `${projects.length} ${projects.length === 1 ? "project" : "projects"}`;
+    found.textContent = words.length ? `${count} of ${projects.length}` : all;
   };
   let waiting = 0;
   box.addEventListener("input", () => { clearTimeout(waiting); waiting = setTimeout(search, 80); });

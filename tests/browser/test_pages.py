@@ -302,4 +302,4 @@ def test_a_page_opened_as_a_file(browser: Browser, tmp_path: Path) -> None:
         place = directory_of(mirror).public
         page = visit.go(f"{place}/index.html")
         expect(page.locator(".copy code").first).to_have_text(f"pip install --index-url file://{place}/simple/ PROJECT")
-        expect(page.get_by_role("status")).to_have_text("1 projects")
+        expect(page.get_by_role("status")).to_have_text("1 project")
