@@ -76,8 +76,10 @@ def configure(test=False, absent=False, **settings):
     from pipmirror_lib.errors import raised_as
 
     with raised_as(CommandExecutionError):
-        files = client_files.paths(__grains__.get("kernel", ""), os.environ)
-        changes = clients.drift(None if absent else _client(settings), files)
+        machine = (__grains__.get("kernel", ""), os.environ)
+        changes = clients.drift(None if absent else _client(settings), client_files.paths(*machine))
+        for path in client_files.unread(*machine):
+            changes.update(clients.drift(None, {"uv": path}))
         if not test:
             for path, (_, content) in changes.items():
                 client_files.store(path, content)

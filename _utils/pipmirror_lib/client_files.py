@@ -44,9 +44,17 @@ def paths(kernel: str, environment: Mapping[str, str]) -> dict[str, Path]:
         return {"pip": data / "pip" / "pip.ini", "uv": data / "uv" / "uv.toml"}
     pip = Path("/Library/Application Support/pip/pip.conf" if kernel == "Darwin" else "/etc/pip.conf")
     # uv reads the first that is there, and nothing of the others.
+    return {"pip": pip, "uv": next(_of_uv(environment), Path("/etc/uv/uv.toml"))}
+
+
+def unread(kernel: str, environment: Mapping[str, str]) -> list[Path]:
+    """Where uv does not look any more since an administrator has written a file of his own; ours may stand there."""
+    return [] if kernel == "Windows" else list(_of_uv(environment))[1:]
+
+
+def _of_uv(environment: Mapping[str, str]) -> Iterator[Path]:
     folders = [*(environment.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":"), "/etc"]
-    there = (file for folder in folders if folder if (file := Path(folder, "uv", "uv.toml")).is_file())
-    return {"pip": pip, "uv": next(there, Path("/etc/uv/uv.toml"))}
+    return (file for folder in folders if folder if (file := Path(folder, "uv", "uv.toml")).is_file())
 
 
 @dataclass(frozen=True)

@@ -365,8 +365,13 @@ def test_a_consumer_installs_from_the_mirror_alone(served: Served, consumer: Box
     assert "timeout = 7" in consumer.good("cat", "/etc/pip.conf")
     both = install_with_both(consumer, "alpha", "beta")
     assert both == dict.fromkeys(("pip", "uv"), "alpha-1.0.dist-info beta-2.0.dist-info")
+    consumer.good("sh", "-c", "mkdir -p /etc/xdg/uv && echo offline = false >/etc/xdg/uv/uv.toml")  # uv reads this one
+    changes = consumer.apply(minion, "pipmirror.client").states["pipmirror-client"]["changes"]
+    assert set(changes) == {"/etc/xdg/uv/uv.toml", "/etc/uv/uv.toml"}
+    assert consumer.run("test", "-e", "/etc/uv/uv.toml").returncode == 1
     minion.extra_pillar["pipmirror_client"]["absent"] = True
     assert consumer.apply(minion, "pipmirror.client").code == 0
+    assert consumer.good("cat", "/etc/xdg/uv/uv.toml") == "offline = false\n"
     assert consumer.good("cat", "/etc/pip.conf") == "[global]\ntimeout = 7\nindex-url = http://old.invalid/\n"
     assert consumer.run("test", "-e", "/etc/uv/uv.toml").returncode == 1
 

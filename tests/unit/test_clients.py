@@ -156,6 +156,13 @@ def test_the_file_that_uv_reads(tmp_path: Path) -> None:
     own.parent.mkdir(parents=True)
     own.write_text("offline = true\n")
     assert client_files.paths("Linux", environment)["uv"] == own
+    assert client_files.unread("Linux", environment) == []
+    earlier = tmp_path / "a" / "uv" / "uv.toml"
+    earlier.parent.mkdir(parents=True)
+    earlier.write_text("offline = false\n")
+    assert client_files.paths("Linux", environment)["uv"] == earlier
+    assert client_files.unread("Linux", environment) == [own], "what we had written there is to be taken back"
+    assert client_files.unread("Windows", environment) == []
 
 
 def test_mode_and_owner_stay(tmp_path: Path) -> None:
