@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from pipmirror_lib import inside, locks, settings
-from pipmirror_lib.engine import LABEL, Engine, ImageInfo, RunResult, RunSpec, oci_platform
+from pipmirror_lib.engine import LABEL, OWNER_LABEL, Engine, ImageInfo, RunResult, RunSpec, oci_platform
 from pipmirror_lib.errors import BuilderError, EngineError
 from pipmirror_lib.images import DEBOOTSTRAPPED_LABEL, BaseImage, Progress, ensure, present
 from pipmirror_lib.logs import reason, short
@@ -194,7 +194,9 @@ def _make(
         result = container.finish()
         if result.exit_code or result.timed_out:
             raise BuilderError(_prepare_failure(platform, spec, kind, result))
-        image = container.commit(REPOSITORY, labels[_LABELS["recipe"]][:16], labels)
+        # Whoever starts it by hand would inherit whom our container belonged to, and lose it to the next run.
+        tag, kept = labels[_LABELS["recipe"]][:16], {**labels, OWNER_LABEL: ""}
+        image = container.commit(REPOSITORY, tag, kept)
     return _image(engine, image)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -66,6 +67,16 @@ def test_many_at_once_make_one(quick: Site, engine: Engine) -> None:
     made = [state["changes"]["(builder image)"]["id"] for state in states if "(builder image)" in state["changes"]]
     assert made in ([], [image.id]), "the third may have been first"
     assert containers(engine) == []
+
+
+def test_a_container_that_somebody_starts_from_it_is_no_leftover(quick: Site, engine: Engine) -> None:
+    assert quick.call("prepare", platform=f"{MARK}-a").code == 0, "by a process that has ended since"
+    (image,) = ours(engine)
+    made = subprocess.check_output(["docker", "create", image.id, "true"], text=True).strip()
+    try:
+        assert made not in engine.abandoned()
+    finally:
+        subprocess.run(["docker", "rm", made], check=True, stdout=subprocess.DEVNULL)
 
 
 def test_both_platforms_of_a_forced_run_get_the_one_new(quick: Site, engine: Engine) -> None:
