@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +25,8 @@ from salt.exceptions import CommandExecutionError
 __virtualname__ = "docker_config"
 
 FILE = "/etc/docker/daemon.json"
+PIDFILE = "/var/run/docker.pid"
+UNIT = "docker.service"
 
 # Engines before 23.0 have no --validate. Run by nobody in particular they read their file, all of it, and then refuse
 # to start, before they touch anything.
@@ -39,7 +45,11 @@ def __virtual__() -> str | tuple[bool, str]:
 
 
 def manage(
-    settings: Values | None = None, path: str = FILE, command: str = "dockerd", test: bool = False
+    settings: Values | None = None,
+    path: str = FILE,
+    command: str = "dockerd",
+    test: bool = False,
+    pidfile: str = PIDFILE,
 ) -> dict[str, str]:
     """
     Give keys of the engine's configuration these values, and former ones back their own.
@@ -49,15 +59,19 @@ def manage(
         that was ever declared is taken back.
 
     path : /etc/docker/daemon.json
-        The file (string).
+        The file (string). Where it is a symbolic link, what that points to.
 
     command : dockerd
         The engine's program (string), which is asked whether the file is good.
 
     test : False
-        ``True`` (boolean) only tells what would be changed.
+        ``True`` (boolean) only tells what would be changed; the engine's program is asked if it is there.
 
-    Returns ``{KEY: "set" | "changed" | "removed"}``, without values: they may hold passwords.
+    pidfile : /var/run/docker.pid
+        The file (string) from which to tell whether the engine was started anew since the last change.
+
+    Returns ``{KEY: "set" | "changed" | "removed" | "not read yet"}``, without values: they may hold passwords. The last
+    is a change that the engine that runs has not seen, because the run that made it ended before the restart.
 
     Raises ``CommandExecutionError`` if the file is none that an engine could read, or if the engine refuses the new
     one; the old one then stays.
@@ -68,27 +82,65 @@ def manage(
 
         salt '*' docker_config.manage '{"log-driver": "local"}' test=True
     """
-    file, notes = Path(path), Path(f"{path}.salt")
-    present, record = _read(file), _read(notes) or {}
-    wanted, keys = merge(present or {}, record.get("keys", {}), settings or {})
-    made = record.get("made", False) if record else present is None
+    notes = Path(f"{path}.salt")
+    try:
+        if not settings and not notes.exists():
+            return {}
+        if test:
+            return _manage(settings or {}, path, notes, command, test, pidfile)
+        with _alone(notes.parent):
+            return _manage(settings or {}, path, notes, command, test, pidfile)
+    except OSError as error:
+        raise CommandExecutionError(f"{path} cannot be kept as it is declared: {error}") from error
+
+
+def _manage(settings: Values, path: str, notes: Path, command: str, test: bool, pidfile: str) -> dict[str, str]:
+    file = Path(os.path.realpath(path))
+    present, record = _read(file), _read_record(notes)
+    wanted, keys = merge(present or {}, record.get("keys", {}), settings)
+    made = record.get("made", present is None)
     changes = _differences(present or {}, wanted)
-    if test:
-        return changes
-    # What was there before needs no judge where no engine is left.
-    if changes and (settings or salt.utils.path.which(command)):
+    # What was there before needs no judge where no engine is left, nor does a test where none is yet.
+    if changes and ((settings and not test) or salt.utils.path.which(command)):
         validate(wanted, command)
-    # The record first: of a value that did not get into the file after all, it says no more than that it is not ours.
-    new_record = {"keys": keys, "made": made}
-    if keys and new_record != record:
-        _write(notes, new_record, 0o600)
-    if changes and not wanted and not keys and made:
-        file.unlink()
-    elif changes:
-        _write(file, wanted, file.stat().st_mode & 0o777 if present is not None else 0o644)
-    if not keys:
-        notes.unlink(missing_ok=True)
-    return changes
+    engine = _generation(pidfile)
+    unread = engine if changes else record.get("unread")
+    if unread != engine or not engine:
+        unread = None
+    new_record = {"keys": keys, "made": made, **({"unread": unread} if unread else {})}
+    if not test:
+        # The record first: of a value that did not get into the file, it says no more than that it is not ours.
+        if (keys or unread) and new_record != record:
+            _write(notes, new_record, 0o600)
+        if changes and not wanted and not keys and made:
+            file.unlink()
+        elif changes:
+            _write(file, wanted, 0o644)
+        if not keys and not unread:
+            notes.unlink(missing_ok=True)
+    return changes or dict.fromkeys(["daemon.json"] if unread else [], "not read yet")
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Keep others out who would read before, and write after, what we write."""
+    import fcntl  # POSIX only
+
+    directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _generation(pidfile: str) -> list[Any] | None:
+    """Which start of the engine it is that runs; a clock that was set does not mislead it. None where none runs."""
+    try:
+        return [Path(pidfile).read_text().strip(), Path(pidfile).stat().st_mtime_ns]
+    except FileNotFoundError:
+        return None
 
 
 def merge(present: Values, keys: Values, settings: Values) -> tuple[Values, Values]:
@@ -150,18 +202,34 @@ def validate(settings: Values, command: str = "dockerd") -> None:
     program = salt.utils.path.which(command)
     if not program:
         raise CommandExecutionError(f"{command} is not installed, so nothing can judge its configuration")
+    options = _options_of_the_unit()
     with tempfile.TemporaryDirectory(prefix="docker-config-") as directory:
         file = Path(directory, "daemon.json")
         _write(file, settings, 0o600)
-        code, said = _run([program, "--validate", "--config-file", str(file)])
+        words = [*options, "--config-file", str(file)]
+        code, said = _run([program, "--validate", *words])
         if code and "unknown flag: --validate" in said:
             os.chown(directory, _NOBODY, -1)
             os.chown(file, _NOBODY, -1)
-            code, said = _run([program, "--config-file", str(file)], user=_NOBODY, group=_NOBODY, extra_groups=[])
+            code, said = _run([program, *words], user=_NOBODY, group=_NOBODY, extra_groups=[])
             code = 0 if _REFUSAL in said else code
         if code:
             last = "\n".join(said.replace(str(file), "daemon.json").splitlines()[-_LINES:])
-            raise CommandExecutionError(f"docker:daemon: {command} refuses this configuration; correct it:\n{last}")
+            beside = f" (beside the options {shlex.join(options)} of {UNIT})" if options else ""
+            raise CommandExecutionError(
+                f"docker:daemon: {command} refuses this configuration{beside}; correct it:\n{last}"
+            )
+
+
+def _options_of_the_unit() -> list[str]:
+    """What systemd starts the engine with: a key of daemon.json is refused beside the option of that name."""
+    systemctl = salt.utils.path.which("systemctl")
+    if not systemctl or not os.path.isdir("/run/systemd/system"):
+        return []
+    _, said = _run([systemctl, "show", "--property=ExecStart", UNIT])
+    match = re.search(r"argv\[\]=\S+ (.+?) ; ", said)
+    # Variables of its environment are not known here.
+    return [word for word in match[1].split() if not word.startswith("$")] if match else []
 
 
 def _run(command: list[str], **options: Any) -> tuple[int, str]:
@@ -186,7 +254,7 @@ def _run(command: list[str], **options: Any) -> tuple[int, str]:
 def _read(file: Path) -> Values | None:
     """What it holds; None where there is none."""
     try:
-        text = file.read_text()
+        text = file.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
@@ -200,12 +268,23 @@ def _read(file: Path) -> Values | None:
     return values
 
 
+def _read_record(notes: Path) -> Values:
+    record = _read(notes) or {}
+    keys = record.get("keys", {})
+    if not isinstance(keys, dict) or not all(isinstance(told, dict) for told in keys.values()):
+        raise CommandExecutionError(f"{notes} is no record of this state's; remove it")
+    return record
+
+
 def _write(file: Path, values: Values, mode: int) -> None:
-    """All of it or nothing."""
-    file.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    """All of it or nothing; mode and owner of a file that was there stay."""
     text = json.dumps(values, indent=2) + "\n"
     with salt.utils.files.fopen(f"{file}.new", "w", encoding="utf-8", opener=_private) as stream:
         stream.write(text)
+        if file.exists():
+            before = file.stat()
+            os.fchown(stream.fileno(), before.st_uid, before.st_gid)
+            mode = before.st_mode & 0o777
         os.fchmod(stream.fileno(), mode)
         stream.flush()
         os.fsync(stream.fileno())

@@ -90,9 +90,9 @@ def containers(socket: str = SOCKET) -> list[str]:
     socket : /var/run/docker.sock
         Path (string) of the engine's Unix socket.
 
-    Returns their names, sorted; none where no engine answers.
+    Returns their names, sorted; none where no engine listens.
 
-    Raises ``CommandExecutionError`` if an engine answers, but not that question.
+    Raises ``CommandExecutionError`` if one listens, but does not answer that question: it may be busy, and run some.
 
     CLI Example:
 
@@ -100,8 +100,6 @@ def containers(socket: str = SOCKET) -> list[str]:
 
         salt '*' docker_engine.containers
     """
-    if not ping(socket):
-        return []
     connection = _UnixConnection(socket, _ANSWER_SECONDS)
     try:
         connection.request("GET", "/containers/json")
@@ -110,6 +108,8 @@ def containers(socket: str = SOCKET) -> list[str]:
         if response.status != http.client.OK:
             raise CommandExecutionError(f"The engine on {socket} does not tell its containers: {answer}")
         return sorted(one["Names"][0].lstrip("/") for one in answer)
+    except (FileNotFoundError, ConnectionRefusedError):
+        return []
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise CommandExecutionError(f"The engine on {socket} does not tell its containers: {error}") from error
     finally:
@@ -314,4 +314,5 @@ def _size(path: Path) -> int:
 def _tail(path: Path, offset: int) -> str:
     with path.open("rb") as log:
         log.seek(offset)
-        return "\n".join(log.read().decode(errors="replace").splitlines()[-_LOG_LINES:])
+        lines = log.read().decode(errors="replace").splitlines()
+    return "\n".join([line for line in lines if "level=info" not in line][-_LOG_LINES:])

@@ -53,6 +53,8 @@ def managed(
         return {**result, "result": False, "comment": str(error)}
     if changes:
         words = "would be changed" if __opts__["test"] else "was changed"
+        if "not read yet" in changes.values():
+            words = "is as it is declared, but the engine was started before that: it has to start anew"
         result.update(result=None if __opts__["test"] else True, changes=changes, comment=f"{name} {words}")
     return result
 

@@ -139,13 +139,35 @@ def idle(name: str, socket: str = "/var/run/docker.sock", force: bool = False) -
     try:
         running = __salt__["docker_engine.containers"](socket)
     except SaltException as error:
-        return _result(name, force, str(error))
+        return _result(name, force, f"{error}; look after it, or set docker:force to go on without its answer")
     if not running:
         return _result(name, True, "No container runs")
     names = ", ".join(running[:5]) + (f" and {len(running) - 5} more" if len(running) > 5 else "")
     if force:
         return _result(name, True, f"Running, and about to be stopped: {names}")
     return _result(name, False, f"Containers run ({names}): stop them, or set docker:force to have them stopped")
+
+
+def fetched(name: str, pkgs: list[Any]) -> dict[str, Any]:
+    """
+    Fetch packages without installing them, and fail where they cannot be had, before others are removed for them.
+
+    name
+        What to call them (string) in messages.
+
+    pkgs
+        Names, or name and version (list), as ``pkg.installed`` takes them.
+
+    Returns the usual state dictionary, never with changes: the package manager's cache is nobody's concern. Under
+    ``test=True`` nothing is fetched.
+    """
+    if __opts__["test"]:
+        return _result(name, True, f"{name} would be fetched before others are removed")
+    try:
+        __salt__["pkg.install"](pkgs=pkgs, refresh=True, downloadonly=True, install_recommends=False)
+    except SaltException as error:
+        return _result(name, False, f"{name} cannot be had, so nothing is removed for them: {error}")
+    return _result(name, True, f"{name} are there, to take the place of others")
 
 
 def _result(name: str, result: bool | None, comment: str, changes: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -1,9 +1,7 @@
 {#- Take back what the other files of this directory set up; images, containers and volumes only with docker:remove_data. -#}
-{%- from tpldir ~ "/map.jinja" import cold, docker, docker_sls, unknown with context %}
+{%- from tpldir ~ "/map.jinja" import cold, docker, docker_sls, idle, unknown with context %}
 {%- if docker.faults or not docker.managed %}
-
-include:
-  - {{ docker_sls }}
+{{ idle("docker-packages") }}
 
 {%- elif unknown %}
 
@@ -65,20 +63,22 @@ docker-users:
     - require:
       - docker-idle
 {%-   endif %}
-{%-   if docker.hold or salt["file.file_exists"](docker.mark) %}
+{%-   if docker.marked %}
+
+docker-released:
+  pkg.unheld:
+    - pkgs: {{ docker.marked | tojson }}
+    - require:
+      - docker-idle
+    - require_in:
+      - docker-packages
+{%-   endif %}
+{%-   if docker.noted %}
 
 docker-held:
   file.absent:
     - name: {{ docker.mark }}
     - require:
-      - docker-hold
-
-docker-hold:
-  pkg.unheld:
-    - pkgs: {{ docker.names | tojson }}
-    - require:
-      - docker-idle
-    - require_in:
       - docker-packages
 {%-   endif %}
 

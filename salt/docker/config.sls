@@ -1,10 +1,11 @@
 {#- daemon.json, and who may use the engine. -#}
-{%- from tpldir ~ "/map.jinja" import cold, docker, docker_sls, unknown with context %}
+{%- from tpldir ~ "/map.jinja" import cold, docker, docker_sls, idle, unknown with context %}
+{%- if docker.faults or not docker.managed %}
+{{ idle("docker-config") }}
+
+{%- else %}
 
 include:
-{%- if docker.faults or not docker.managed %}
-  - {{ docker_sls }}
-{%- else %}
   - {{ docker_sls }}.package
 {%-   if docker.daemon and cold and not unknown %}
   - {{ docker_sls }}.modules

@@ -9,6 +9,7 @@ synced yet needs it as well; `resolve` knows nothing of Salt.
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 import sys
@@ -26,6 +27,18 @@ _URI = re.compile(r"(https?|file|mirror\+file)://?[^\s\[\]#]+")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+/-]*")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:+~*-]*")
+_PACKAGE = re.compile(r"[A-Za-z0-9@][A-Za-z0-9@._+:/-]*")
+_KEY = re.compile(r"(?:(?:https?|salt|file)://|/)[^\s\"'\\]+")
+# What may stand there, for those whose value cannot be used.
+_PATTERNS = {
+    "docker:repo:uri": (_URI, "must begin with https://, http:// or file://, without spaces, brackets and #"),
+    "docker:repo:key": (_KEY, "must be a URL, salt:// or an absolute path, without spaces and quotes"),
+    "docker:version": (_VERSION, "must be like 27.3.1, 27.3.*, or what the package manager writes"),
+    **{
+        f"docker:repo:{key}": (_WORD, "must be one word of letters, digits and ._+/-")
+        for key in ("distribution", "codename", "fallback")
+    },
+}
 
 _ENGINES: dict[str, Settings] = {
     "dockerd": {
@@ -65,6 +78,7 @@ def run() -> Settings:
         found = found if isinstance(found, Mapping) else {rivals[0]: found}
         settings["rivals"] = [name for name in rivals if found.get(name)]
         _judge_rivals(settings)
+        settings.update(_holds(settings))
     settings["sdk"] = settings.get("sdk") if _is_systems_own(sys.prefix, sys.base_prefix) else ""
     return settings
 
@@ -72,6 +86,19 @@ def run() -> Settings:
 def _is_systems_own(prefix: str, base_prefix: str) -> bool:
     """Is this interpreter the distribution's? A virtual environment's or a onedir's sees none of its packages."""
     return prefix == base_prefix == "/usr"
+
+
+def _holds(settings: Settings) -> Settings:
+    """Which packages this state holds (`marked`), will hold (`kept`) and has to release: never somebody else's."""
+    salt: Mapping[str, Callable[..., Any]] = __salt__  # type: ignore[name-defined]
+    text = salt["file.read"](settings["mark"]) if salt["file.file_exists"](settings["mark"]) else ""
+    marked = [line for line in text.splitlines() if _PACKAGE.fullmatch(line) and salt["pkg.version"](line)]
+    kept: list[str] = []
+    if settings["hold"]:
+        others = salt["pkg.get_selections"](state="hold").get("hold", []) if "pkg.get_selections" in salt else []
+        kept = [name for name in settings["names"] if name in marked or name not in others]
+    released = [name for name in marked if name not in kept]
+    return {"noted": bool(text), "marked": marked, "kept": kept, "released": released}
 
 
 def _judge_rivals(settings: Settings) -> None:
@@ -141,15 +168,13 @@ def _fitting(value: Any, default: Any, place: str, faults: list[str]) -> Any:
 
 
 def _is_clean(value: Any, place: str, faults: list[str]) -> bool:
-    bad = place == "docker:users" and [item for item in value if not (isinstance(item, str) and _USER.fullmatch(item))]
+    bad = place == "docker:users" and [item for item in value if not _is(_USER, item)]
     if bad:
         faults.append(f"{place}: must be names, not {bad[0]!r}")
-    pattern = {"docker:repo:uri": _URI, "docker:version": _VERSION}.get(place)
-    if place in ("docker:repo:distribution", "docker:repo:codename", "docker:repo:fallback"):
-        pattern = _WORD
+    pattern, words = _PATTERNS.get(place, (None, ""))
     if pattern and value and not pattern.fullmatch(value):
-        told = "it" if place == "docker:repo:uri" else repr(value)  # which may hold a password
-        faults.append(f"{place}: {told} cannot be used there")
+        shown = re.sub(r"//[^/]*@", "//***@", value)  # the password
+        faults.append(f"{place}: {words}, not {shown!r}")
         return False
     return not bad
 
@@ -180,7 +205,7 @@ def _choose_provider(settings: Settings, system: Settings, grains: Mapping[str, 
         faults.append(f"docker:provider: {name} is not to be had on {grains.get('os')}; choose one of {among}")
         return
     settings["provider"] = name
-    settings["own"] = {"rivals": [], "versioned": [], "options": [], "manager": "pkg", **known[name]}
+    settings["own"] = {"rivals": [], "needs": [], "versioned": [], "options": [], "manager": "pkg", **known[name]}
 
 
 def _describe_engine(settings: Settings, system: Settings, grains: Mapping[str, Any], booted: bool) -> None:
@@ -193,6 +218,9 @@ def _describe_engine(settings: Settings, system: Settings, grains: Mapping[str, 
     settings["rivals"] = list(settings["own"]["rivals"])
     settings["sdk"] = system.get("sdk", "")
     settings["lock"] = list(system.get("lock") or []) if settings["hold"] else []
+    settings["needs"] = [] if settings["packages"] else list(settings["own"]["needs"])
+    # Those package managers that know versions can also fetch without installing.
+    settings["can_fetch"] = bool(system.get("pins"))
 
 
 def _packages(settings: Settings, system: Settings, faults: list[str]) -> list[Any]:
@@ -207,22 +235,25 @@ def _packages(settings: Settings, system: Settings, faults: list[str]) -> list[A
         version = f"{version}-*" if _NUMBER.fullmatch(version) else version
     found: list[Any] = []
     for item in settings["packages"] or settings["own"]["packages"]:
-        if (
-            isinstance(item, Mapping)
-            and len(item) == 1
-            and all(isinstance(part, str) for part in [*item, *item.values()])
-        ):
-            found.append(dict(item))
+        pair = item if isinstance(item, Mapping) and len(item) == 1 else {item: "0"} if isinstance(item, str) else {}
+        named = [(_is(_PACKAGE, name), _is(_VERSION, told)) for name, told in pair.items()]
+        if named != [(True, True)]:
+            faults.append(f"docker:packages: must be names, or NAME: VERSION (quoted), not {item!r}")
         elif isinstance(item, str):
             found.append({item: version} if version and item in settings["own"]["versioned"] else item)
         else:
-            faults.append(f"docker:packages: must be names, or NAME: VERSION (quoted), not {item!r}")
+            found.append(dict(item))
     return found
 
 
+def _is(pattern: re.Pattern[str], value: Any) -> bool:
+    return isinstance(value, str) and pattern.fullmatch(value) is not None
+
+
 def _judge_daemon(settings: Settings, faults: list[str]) -> None:
-    """Settings that would be silently without effect."""
+    """Settings that would be silently without effect, or at odds with the rest; the engine itself judges values."""
     if settings["engine"]["group"]:
+        _judge_keys(settings, faults)
         return
     told = {"daemon": "has no daemon.json", "users": "has no group of its users"}
     for key, words in told.items():
@@ -230,6 +261,25 @@ def _judge_daemon(settings: Settings, faults: list[str]) -> None:
             faults.append(f"docker:{key}: {settings['provider']} {words}; remove it")
     if settings["provider"] == "colima" and len(settings["users"]) != 1:
         faults.append("docker:users: must name one user, whose virtual machine colima runs")
+
+
+def _judge_keys(settings: Settings, faults: list[str]) -> None:
+    daemon, socket = settings["daemon"], settings["engine"]["socket"]
+    for key, value in daemon.items():
+        if not isinstance(key, str) or not key:
+            faults.append(f"docker:daemon: keys must be strings, not {key!r}")
+            continue
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError):
+            kind = type(value).__name__  # and not the value, which may hold a password
+            faults.append(f"docker:daemon:{key}: must be a value that JSON knows, which this {kind} is not")
+    hosts = daemon.get("hosts")
+    ours = ("fd://", "unix://", f"unix://{socket}", f"unix://{socket.removeprefix('/var')}")
+    if isinstance(hosts, list) and not any(host in ours for host in hosts):
+        faults.append(f"docker:daemon:hosts: must name unix://{socket} as well, where the engine is asked what it runs")
+    if settings["users"] and daemon.get("group") not in (None, settings["engine"]["group"]):
+        faults.append("docker:daemon:group: docker:users are members of the group docker; remove one of the two")
 
 
 def _repository(settings: Settings, system: Settings, grains: Mapping[str, Any], faults: list[str]) -> Settings:
@@ -278,8 +328,6 @@ def _choose_suite(repo: Settings, system: Settings, codename: str, faults: list[
 
 def _choose_key(repo: Settings, system: Settings, faults: list[str]) -> None:
     own = repo["key"]
-    if own and not re.match(r"(https?|salt|file)://|/", own):
-        faults.append(f"docker:repo:key: must be a URL, salt:// or an absolute path, not {own!r}")
     if own and not repo["key_sha256"]:
         faults.append("docker:repo:key_sha256: a key of your own needs its hash (sha256sum prints it)")
     digest = str(repo["key_sha256"] or system.get("key_sha256", "")).lower()

@@ -1,6 +1,7 @@
 {#- A container engine, installed, configured and running. Whoever needs one says `require: - sls: docker`, so there is
     always at least one state here, and it comes last. Nothing restarts an engine whose configuration stays the same. -#}
-{%- if not salt["pillar.get"]("docker:managed", true) %}
+{%- set told = salt["pillar.get"]("docker", {}) %}
+{%- if told is mapping and told.get("managed") is sameas false %}
 
 docker-engine:
   test.nop:

@@ -1,11 +1,11 @@
 {#- The engine's packages, and what has to be out of their way. -#}
-{%- from tpldir ~ "/map.jinja" import cold, docker, docker_sls, unknown with context %}
+{%- from tpldir ~ "/map.jinja" import cold, docker, docker_sls, idle, unknown with context %}
+{%- if docker.faults or not docker.managed %}
+{{ idle("docker-packages") }}
+
+{%- else %}
 
 include:
-{%- if docker.faults or not docker.managed %}
-  - {{ docker_sls }}
-{%- else %}
-{%-   set held = salt["file.file_exists"](docker.mark) %}
   - {{ docker_sls }}.repo
 {%-   if docker.rivals and cold and not unknown %}
   - {{ docker_sls }}.modules
@@ -26,6 +26,19 @@ docker-idle:
       - saltutil: docker-modules
 {%-       endif %}
 {%-     endif %}
+{%-     if docker.can_fetch and not unknown %}
+
+{# A machine whose new engine cannot be had keeps the one that it has. -#}
+docker-fetched:
+  docker_engine.fetched:
+    - name: the packages of {{ docker.provider }}
+    - pkgs: {{ docker.packages | tojson }}
+    - require:
+      - docker-idle
+      - sls: {{ docker_sls }}.repo
+    - require_in:
+      - docker-conflicting
+{%-     endif %}
 
 docker-conflicting:
   pkg.removed:
@@ -44,15 +57,29 @@ docker-hold:
     - require_in:
       - docker-packages
 {%-   endif %}
+{%-   if docker.released %}
 
-{%-   if docker.hold or held %}
+docker-released:
+  pkg.unheld:
+    - pkgs: {{ docker.released | tojson }}
+{%-     if docker.rivals %}
+    - require:
+      - docker-idle
+{%-     endif %}
+    - require_in:
+{%-     if docker.rivals %}
+      - {{ "docker-fetched" if docker.can_fetch and not unknown else "docker-conflicting" }}
+{%-     endif %}
+      - docker-packages
+{%-   endif %}
+{%-   if docker.kept or docker.noted %}
 
-{#- What an administrator holds by other means is not ours to release: this file says that we did. #}
+{# What an administrator holds is not ours to release: this file knows what we hold. #}
 docker-held:
-{%-     if docker.hold %}
+{%-     if docker.kept %}
   file.managed:
     - name: {{ docker.mark }}
-    - contents: The packages of the engine are held by the docker state.
+    - contents: {{ (["# What the docker state holds, and will release:"] + docker.kept) | tojson }}
     - makedirs: True
     - require_in:
       - docker-packages
@@ -62,6 +89,17 @@ docker-held:
     - require:
       - docker-packages
 {%-     endif %}
+{%-   endif %}
+{%-   if docker.needs %}
+
+docker-needs:
+  pkg.installed:
+    - pkgs: {{ docker.needs | tojson }}
+    - install_recommends: False
+    - require:
+      - {{ "docker-conflicting" if docker.rivals else "sls: " ~ docker_sls ~ ".repo" }}
+    - require_in:
+      - docker-packages
 {%-   endif %}
 
 docker-packages:
@@ -82,8 +120,8 @@ docker-packages:
 {%-     if docker.system == "Debian" %}
     - install_recommends: False
 {%-     endif %}
-{%-     if docker.hold or held %}
-    - hold: {{ docker.hold }}
+{%-     if docker.hold %}
+    - hold: True
     - update_holds: True
 {%-     endif %}
 {%-   endif %}

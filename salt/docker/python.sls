@@ -1,9 +1,7 @@
 {#- The Docker SDK for the Python that runs Salt: asked for each time, so that it comes back after an upgrade of Salt. -#}
-{%- from tpldir ~ "/map.jinja" import docker, docker_sls with context %}
+{%- from tpldir ~ "/map.jinja" import docker, idle with context %}
 {%- if docker.faults or not docker.managed %}
-
-include:
-  - {{ docker_sls }}
+{{ idle("docker-python") }}
 
 {%- elif "docker_engine.sdk" in salt and salt["docker_engine.sdk"]() %}
 

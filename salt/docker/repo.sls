@@ -1,10 +1,8 @@
 {#- Docker's own repository, and the key that signs it. -#}
-{%- from tpldir ~ "/map.jinja" import docker, docker_sls with context %}
+{%- from tpldir ~ "/map.jinja" import docker, docker_sls, idle with context %}
 {%- set repo = docker.repo %}
 {%- if docker.faults or not docker.managed %}
-
-include:
-  - {{ docker_sls }}
+{{ idle("docker-repository") }}
 
 {%- elif repo.kind == "apt" %}
 
@@ -12,7 +10,9 @@ docker-keyring:
   file.managed:
     - name: {{ repo.keyring }}
     - source: {{ repo.key | tojson }}
+    {%- if repo.key.startswith("http") %}
     - source_hash: sha256={{ repo.key_sha256 }}
+    {%- endif %}
     {#- The hash of a file from Salt's own file server would not be looked at. #}
     - check_cmd: sh -c 'echo "{{ repo.key_sha256 }}  $1" | sha256sum --check --status' check
     - user: root
@@ -53,7 +53,9 @@ docker-keyring:
   file.managed:
     - name: /etc/pki/rpm-gpg/RPM-GPG-KEY-docker-ce
     - source: {{ repo.key | tojson }}
+    {%- if repo.key.startswith("http") %}
     - source_hash: sha256={{ repo.key_sha256 }}
+    {%- endif %}
     - check_cmd: sh -c 'echo "{{ repo.key_sha256 }}  $1" | sha256sum --check --status' check
     - user: root
     - group: root

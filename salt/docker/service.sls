@@ -1,10 +1,11 @@
 {#- The engine, running. It is restarted when daemon.json has changed, and for no other reason. -#}
-{%- from tpldir ~ "/map.jinja" import cold, docker, docker_sls, unknown with context %}
+{%- from tpldir ~ "/map.jinja" import cold, docker, docker_sls, idle, unknown with context %}
+{%- if docker.faults or not docker.managed %}
+{{ idle("docker-service") }}
+
+{%- else %}
 
 include:
-{%- if docker.faults or not docker.managed %}
-  - {{ docker_sls }}
-{%- else %}
   - {{ docker_sls }}.config
 {%-   set by_us = docker.engine.service and not docker.has_init %}
 {%-   if by_us and cold and not unknown %}

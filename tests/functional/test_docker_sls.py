@@ -140,13 +140,36 @@ def test_systems(render: Callable[..., States], name: str) -> None:
     assert list(states) == list(case["states"])
 
 
-@pytest.mark.parametrize("part", ["repo", "package", "config", "service", "python", "clean"])
 @pytest.mark.parametrize(
     ("docker", "function"), [({"managed": False}, "test.nop"), ({"hodl": True}, "test.configurable_test_state")]
 )
-def test_every_part_alone(render: Callable[..., States], part: str, docker: Any, function: str) -> None:
-    states = render(f"docker.{part}", grains=DEBIAN, docker=docker)
-    assert {sid: state["function"] for sid, state in states.items()} == {"docker-engine": function}
+def test_every_part_can_be_required(render: Callable[..., States], tmp_path: Path, docker: Any, function: str) -> None:
+    """Also where none has anything to do, by an SLS that includes nothing else."""
+    parts = [f"docker.{part}" for part in ("repo", "package", "config", "service", "python")]
+    after = {"test.nop": [{"require": [{"sls": part} for part in parts]}]}
+    (tmp_path / "other.sls").write_text(json.dumps({"include": parts, "after": after}))
+    roots = [str(REPOSITORY), str(REPOSITORY / "salt"), str(tmp_path)]
+    states = render("other", grains=DEBIAN, docker=docker, file_roots={"base": roots})
+    assert states["docker-engine"]["function"] == function
+    own = {"docker-repository", "docker-packages", "docker-config", "docker-service", "docker-python"}
+    assert set(states) == {"docker-engine", "after", *own}
+    assert all(states[sid]["require"] == [{"sls": "docker"}] for sid in own)
+
+
+def test_clean_has_nothing_to_do(render: Callable[..., States]) -> None:
+    states = render("docker.clean", grains=DEBIAN, docker={"managed": False})
+    assert {state["function"] for state in states.values()} == {"test.nop"}
+
+
+@pytest.mark.parametrize("docker", [{"managed": None}, None])
+def test_only_false_means_not_managed(render: Callable[..., States], docker: Any) -> None:
+    assert "docker-packages" in render(grains=DEBIAN, docker=docker)
+
+
+@pytest.mark.parametrize("managed", ["", 0, "no"])
+def test_what_looks_like_false(render: Callable[..., States], managed: Any) -> None:
+    states = render(grains=DEBIAN, docker={"managed": managed})
+    assert states["docker-engine"]["comment"] == f"docker:managed: must be true or false, not {managed!r}"
 
 
 @pytest.mark.parametrize(
@@ -274,6 +297,7 @@ class TestColdMinion:
         outcome = {result["__id__"]: result["result"] for result in results}
         assert outcome == {
             "docker-repository": True,
+            "docker-needs": True,
             "docker-packages": True,
             "docker-config": True,
             "docker-service": None,

@@ -169,10 +169,14 @@ def test_other_version_and_no_hold(machine: Machine) -> None:
     assert changed["docker-packages"]["docker-ce"]["new"] == "5:27.5.0-1~tests"
     assert machine.held() == set(NAMES)
     changed = machine.good()
-    assert set(changed) == {"docker-packages", "docker-held"}
+    assert set(changed) == {"docker-released", "docker-held"}
     assert (machine.held(), machine.versions()) == (set(), machine.ours("27.5.0"))
     machine.box.good("apt-mark", "hold", "docker-ce")
     assert machine.good() == {}
+    machine.good(hold=True)
+    assert machine.held() == set(NAMES)
+    assert machine.good(hold=True) == {}
+    machine.good()
     assert machine.held() == {"docker-ce"}, "an administrator's own hold"
     machine.box.good("apt-mark", "unhold", "docker-ce")
 
@@ -254,6 +258,20 @@ def test_daemon_json(trixie: Machine) -> None:
     assert json.loads(trixie.read(DAEMON)) == {"mtu": 1400}
 
 
+def test_a_run_that_ended_before_the_restart(trixie: Machine) -> None:
+    """The next one makes up for it; and nothing is restarted without need."""
+    before = trixie.pid()
+    states = trixie.apply(users=["nobody-knows"], daemon={"mtu": 1200})
+    assert (states["docker-config"]["result"], states["docker-users"]["result"]) == (True, False)
+    assert trixie.pid() == before
+    states = trixie.apply(test=True, daemon={"mtu": 1200})
+    assert {states[sid]["result"] for sid in ("docker-config", "docker-service")} == {None}
+    assert set(trixie.good(daemon={"mtu": 1200})) == {"docker-config", "docker-service"}
+    assert trixie.pid() != before
+    assert trixie.good(daemon={"mtu": 1200}) == {}
+    trixie.good()
+
+
 def test_users(trixie: Machine) -> None:
     trixie.box.good("useradd", "joe")
     assert trixie.good(users=["joe"])["docker-users"]
@@ -267,6 +285,7 @@ def test_another_provider(trixie: Machine) -> None:
     trixie.repository.add("iptables", "1.8")
     trixie.repository.add("docker-cli", "26.1.5")
     trixie.repository.publish(["trixie"])
+    trixie.good(hold=True)
     before, pid = trixie.versions(), trixie.pid()
     reason = trixie.fails("docker-engine", provider="distro")
     assert "installed (docker-ce, docker-ce-cli, containerd.io)" in reason
@@ -275,8 +294,27 @@ def test_another_provider(trixie: Machine) -> None:
     assert "Containers run (web)" in trixie.fails("docker-idle", **replace)
     assert (trixie.versions(), trixie.pid()) == (before, pid)
     trixie.good(**replace, force=True)
-    assert trixie.versions() == {"docker.io": "26.1.5"}
+    assert (trixie.versions(), trixie.held()) == ({"docker.io": "26.1.5"}, set())
     assert trixie.good(provider="distro") == {}
+
+
+def test_another_provider_that_cannot_be_had(trixie: Machine) -> None:
+    """Nothing is removed for it."""
+    pid = trixie.pid()
+    states = trixie.apply(version="99.9", replace_conflicting=True, force=True)
+    assert states["docker-fetched"]["result"] is False
+    assert "Version '5:99.9-*' for 'docker-ce' was not found" in states["docker-fetched"]["comment"]
+    assert states["docker-conflicting"]["result"] is False
+    assert (trixie.versions(), trixie.pid()) == ({"docker.io": "26.1.5"}, pid)
+
+
+def test_an_engine_that_does_not_tell_what_it_runs(trixie: Machine) -> None:
+    pid = trixie.pid()
+    trixie.box.good("touch", "/run/stand-in-is-busy")
+    reason = trixie.fails("docker-idle", replace_conflicting=True)
+    trixie.box.good("rm", "/run/stand-in-is-busy")
+    assert "does not tell its containers" in reason
+    assert (trixie.versions(), trixie.pid()) == ({"docker.io": "26.1.5"}, pid)
 
 
 def test_clean_while_containers_run(trixie: Machine) -> None:
@@ -285,5 +323,6 @@ def test_clean_while_containers_run(trixie: Machine) -> None:
     assert trixie.versions() == {"docker.io": "26.1.5"}
     trixie.box.good("mkdir", "-p", "/var/lib/docker/volumes")
     trixie.good("docker.clean", provider="distro", force=True, remove_data=True, users=["joe"])
+    assert "iptables" in trixie.box.good("dpkg-query", "--show", "iptables"), "who knows what else works with it"
     assert (trixie.versions(), trixie.is_there("/var/lib/docker")) == ({}, False)
     assert "docker" not in trixie.box.good("id", "-nG", "joe").split()

@@ -54,7 +54,7 @@ def machine(ensure: Ensure, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 def test_a_running_engine_from_nothing(machine: Machine) -> None:
     changed = machine.good(provider="distro", daemon={"log-driver": "local"})
-    assert {"docker-packages", "docker-config", "docker-service"} == set(changed)
+    assert {"docker-needs", "docker-packages", "docker-config", "docker-service"} == set(changed)
     machine.box.good("sh", "-c", f"{IMAGE} | docker import - tiny")
     assert machine.docker("run", "--rm", "tiny", "/bin/echo", "hello") == "hello"
     assert machine.docker("info", "--format", "{{.LoggingDriver}}") == "local"

@@ -35,6 +35,7 @@ unlink $path;
 my $server = IO::Socket::UNIX->new(Local => $path, Listen => 5) or die;
 while (my $client = $server->accept) {
     my $asked = <$client> // next;
+    if (-e '/run/stand-in-is-busy') { close $client; next }
     my $running = -e '/run/stand-in-runs' ? '[{"Names": ["/web"]}]' : '[]';
     my $body = $asked =~ m{/containers/json} ? $running : 'OK';
     print $client "HTTP/1.1 200 OK\r\nContent-Length: " . length($body) . "\r\n\r\n$body";

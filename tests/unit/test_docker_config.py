@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,6 +46,7 @@ def dockerd(request: pytest.FixtureRequest) -> Iterator[str]:
 class Config:
     def __init__(self, directory: Path, dockerd: str) -> None:
         self.file = directory / "docker" / "daemon.json"
+        self.pidfile = directory / "docker.pid"
         self.dockerd = dockerd
 
     def write(self, **values: Any) -> None:
@@ -54,7 +57,7 @@ class Config:
         return json.loads(self.file.read_text())
 
     def manage(self, test: bool = False, **settings: Any) -> dict[str, str]:
-        return docker_config.manage(settings, str(self.file), self.dockerd, test)
+        return docker_config.manage(settings, str(self.file), self.dockerd, test, str(self.pidfile))
 
 
 @pytest.fixture
@@ -116,7 +119,15 @@ def test_what_the_engine_refuses_changes_nothing(config: Config) -> None:
 
 
 def test_nothing_is_written_under_test(config: Config) -> None:
-    assert config.manage(test=True, bad=True) == {"bad": "set"}
+    assert config.manage(test=True, debug=True) == {"debug": "set"}
+    assert not config.file.parent.exists()
+
+
+def test_what_the_engine_refuses_is_told_under_test_too(config: Config) -> None:
+    with pytest.raises(CommandExecutionError, match="refuses this configuration"):
+        config.manage(test=True, bad=True)
+    config.dockerd = "no-such-program"
+    assert config.manage(test=True, bad=True) == {"bad": "set"}, "its packages are only about to come"
     assert not config.file.parent.exists()
 
 
@@ -148,10 +159,89 @@ def test_files_of_others(config: Config, text: str, message: str | None) -> None
         assert config.manage(debug=True) == {"debug": "set"}
 
 
+def test_a_file_that_is_not_ours_is_not_even_read(config: Config) -> None:
+    config.file.parent.mkdir()
+    config.file.write_text("{ // mine")
+    assert config.manage() == {}
+
+
+def test_a_link_stays_and_so_does_the_owner(config: Config, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere.json"
+    elsewhere.write_text('\ufeff{"mtu": 1400}')
+    if os.geteuid() == 0:
+        os.chown(elsewhere, 12345, 54321)
+    owner = (elsewhere.stat().st_uid, elsewhere.stat().st_gid)
+    config.file.parent.mkdir()
+    config.file.symlink_to(elsewhere)
+    assert config.manage(debug=True) == {"debug": "set"}
+    assert config.file.is_symlink()
+    assert json.loads(elsewhere.read_text()) == {"mtu": 1400, "debug": True}
+    assert (elsewhere.stat().st_uid, elsewhere.stat().st_gid) == owner
+    assert config.manage() == {"debug": "removed"}
+    assert (config.file.is_symlink(), config.values()) == (True, {"mtu": 1400})
+
+
+def test_a_link_that_leads_nowhere(config: Config, tmp_path: Path) -> None:
+    config.file.parent.mkdir()
+    config.file.symlink_to(tmp_path / "none" / "daemon.json")
+    with pytest.raises(CommandExecutionError, match=r"daemon\.json cannot be kept as it is declared: .*No such file"):
+        config.manage(debug=True)
+
+
+@pytest.mark.parametrize("text", ["[1]", '{"keys": []}', '{"keys": {"mtu": 1}}'])
+def test_a_record_that_is_none(config: Config, text: str) -> None:
+    config.write(mtu=1400)
+    config.file.with_name("daemon.json.salt").write_text(text)
+    with pytest.raises(CommandExecutionError, match=r"daemon\.json\.salt .* remove it"):
+        config.manage(debug=True)
+
+
+def test_what_the_engine_has_not_read_is_told_until_it_has(config: Config) -> None:
+    """The run that changed the file may have ended before it came to restart the engine."""
+    config.pidfile.write_text("17")
+    assert config.manage(debug=True) == {"debug": "set"}
+    assert config.manage(test=True, debug=True) == {"daemon.json": "not read yet"}
+    assert config.manage(debug=True) == {"daemon.json": "not read yet"}
+    config.pidfile.write_text("18")
+    assert config.manage(debug=True) == {}
+    config.write(debug=True, mtu=1400)
+    assert config.manage(debug=True) == {}, "what somebody else has changed is no reason to restart it"
+    assert config.manage() == {"debug": "removed"}
+    assert config.manage() == {"daemon.json": "not read yet"}
+    config.pidfile.unlink()
+    assert config.manage() == {}
+    assert [file.name for file in config.file.parent.iterdir()] == ["daemon.json"]
+
+
+def test_one_at_a_time(config: Config, tmp_path: Path) -> None:
+    """From what is read until what is written."""
+    taken = tmp_path / "taken"
+    Path(config.dockerd).write_text(f"#!/bin/sh\nflock --nonblock {config.file.parent} true || touch {taken}\n")
+    config.manage(debug=True)
+    assert taken.exists()
+    assert subprocess.run(["flock", "--nonblock", config.file.parent, "true"], check=False).returncode == 0
+
+
+def test_options_of_the_unit_are_judged_along(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = "{ path=/usr/bin/dockerd ; argv[]=/usr/bin/dockerd -H fd:// $OPTIONS ; ignore_errors=no ; pid=0 }"
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "systemctl").write_text(f"#!/bin/sh\necho 'ExecStart={shown}'\n")
+    (programs / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    there = os.path.isdir
+    monkeypatch.setattr(os.path, "isdir", lambda path: path == "/run/systemd/system" or there(path))
+    Path(config.dockerd).write_text('#!/bin/sh\necho "asked: $*"; exit 1\n')
+    words = r"beside the options -H fd:// of docker\.service\).*\nasked: --validate -H fd:// --config-file daemon\.json"
+    with pytest.raises(CommandExecutionError, match=words):
+        config.manage(debug=True)
+
+
 class TestState:
     @pytest.fixture(autouse=True)
-    def dunders(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(state, "__salt__", {"docker_config.manage": docker_config.manage}, raising=False)
+    def dunders(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        manage = functools.partial(docker_config.manage, pidfile=str(tmp_path / "docker.pid"))
+        monkeypatch.setattr(state, "__salt__", {"docker_config.manage": manage}, raising=False)
         monkeypatch.setattr(state, "__pillar__", {"docker": {"daemon": {"mtu": 1400}}}, raising=False)
         monkeypatch.setattr(state, "__opts__", {"test": False}, raising=False)
 
@@ -174,6 +264,13 @@ class TestState:
         result = state.managed(str(config.file), {"bad": 1}, command=config.dockerd)
         assert (result["result"], result["changes"]) == (False, {})
         assert "don't match: bad" in result["comment"]
+
+    def test_what_the_engine_has_not_read(self, config: Config, tmp_path: Path) -> None:
+        (tmp_path / "docker.pid").write_text("17")
+        for words in ("was changed", "the engine was started before that"):
+            result = state.managed(str(config.file), {"mtu": 1400}, command=config.dockerd)
+            assert words in result["comment"]
+            assert result["changes"]
 
     def test_needs_its_module(self, monkeypatch: pytest.MonkeyPatch) -> None:
         assert state.__virtual__() == "docker_config"

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 from salt.exceptions import CommandExecutionError
@@ -34,7 +34,7 @@ print("first line", *range(40), sep="\\n")
 if os.path.exists(pidfile):
     sys.exit("pid file found, ensure docker is not running or delete " + pidfile)
 if mode == "fail":
-    sys.exit("no such storage driver")
+    sys.exit("no such storage driver\\ntime=now level=info msg=bye")
 with open(pidfile, "w") as file:
     file.write(str(os.getpid()))
 if mode == "quit":
@@ -262,10 +262,6 @@ def _reply(body: bytes, status: bytes = b"200 OK") -> bytes:
 
 
 class TestContainers:
-    @pytest.fixture(autouse=True)
-    def answers(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(docker_engine, "ping", lambda socket: True)
-
     def test_their_names(self, answering: Callable[[bytes | None], str]) -> None:
         body = b'[{"Names": ["/web"]}, {"Names": ["/db", "/web/db"]}]'
         assert docker_engine.containers(answering(_reply(body))) == ["db", "web"]
@@ -278,9 +274,18 @@ class TestContainers:
         with pytest.raises(CommandExecutionError, match="does not tell its containers"):
             docker_engine.containers(answering(reply))
 
+    def test_an_engine_that_is_too_busy_may_run_some(
+        self, answering: Callable[[bytes | None], str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(docker_engine, "_ANSWER_SECONDS", 0.1)
+        with pytest.raises(CommandExecutionError, match="does not tell its containers: timed out"):
+            docker_engine.containers(answering(None))
 
-def test_no_engine_runs_no_container(short_path: Path) -> None:
-    assert docker_engine.containers(str(short_path / "none")) == []
+    def test_no_engine_runs_none(self, short_path: Path) -> None:
+        assert docker_engine.containers(str(short_path / "none")) == []
+        with socket.socket(socket.AF_UNIX) as left_behind:
+            left_behind.bind(str(short_path / "s"))
+        assert docker_engine.containers(str(short_path / "s")) == []
 
 
 def test_sdk() -> None:
@@ -414,6 +419,36 @@ class TestState:
         answer = state.idle("nothing runs", force=force)
         assert (answer["result"], answer["changes"]) == (result, {})
         assert words in answer["comment"]
+
+    def test_what_does_not_answer_is_not_idle_unless_forced(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def containers(socket: str) -> list[str]:
+            raise CommandExecutionError("The engine does not tell its containers: timed out")
+
+        monkeypatch.setitem(state.__salt__, "docker_engine.containers", containers)
+        answer = state.idle("nothing runs")
+        assert (answer["result"], "timed out; look after it, or set docker:force" in answer["comment"]) == (False, True)
+        assert state.idle("nothing runs", force=True)["result"] is True
+
+    @pytest.mark.parametrize("problem", ["", "E: Version '9' for 'docker-ce' was not found"])
+    def test_fetches_before_others_are_removed(self, monkeypatch: pytest.MonkeyPatch, problem: str) -> None:
+        asked = []
+
+        def install(**options: Any) -> dict[str, Any]:
+            asked.append(options)
+            if problem:
+                raise CommandExecutionError(problem)
+            return {}
+
+        monkeypatch.setitem(state.__salt__, "pkg.install", install)
+        answer = state.fetched("the packages", ["docker-ce"])
+        assert (answer["result"], answer["changes"]) == (not problem, {})
+        assert problem in answer["comment"]
+        assert (asked[0]["pkgs"], asked[0]["downloadonly"]) == (["docker-ce"], True)
+
+    @pytest.mark.usefixtures("testing")
+    def test_fetches_nothing_under_test(self) -> None:
+        answer = state.fetched("the packages", ["docker-ce"])
+        assert (answer["result"], answer["changes"]) == (True, {})
 
     @pytest.mark.usefixtures("testing")
     def test_announces_without_starting(self, engine: Engine) -> None:

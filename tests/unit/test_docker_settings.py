@@ -64,17 +64,42 @@ def good(pillar: Any = None, grains: dict[str, str] = DEBIAN) -> dict[str, Any]:
             {"provider": "snap"},
             "docker:provider: snap is not to be had on Debian; choose one of docker-ce, distro, podman",
         ),
-        ({"repo": {"uri": "https://m/x stable\ndeb http://evil"}}, "docker:repo:uri: it cannot be used there"),
+        (
+            {"repo": {"uri": "https://m/x stable\ndeb http://evil"}},
+            "docker:repo:uri: must begin with https://, http:// or file://",
+        ),
         (
             {"repo": {"uri": "https://me:secret@mirror"}},
             "docker:repo:uri: everybody may read apt's list; keep name and",
         ),
-        ({"repo": {"codename": "book worm"}}, "docker:repo:codename: 'book worm' cannot be used there"),
-        ({"version": "1 --allow"}, "docker:version: '1 --allow' cannot be used there"),
+        (
+            {"repo": {"codename": "book worm"}},
+            "docker:repo:codename: must be one word of letters, digits and ._+/-, not 'book worm'",
+        ),
+        (
+            {"version": "1 --allow"},
+            "docker:version: must be like 27.3.1, 27.3.*, or what the package manager writes, not '1 --allow'",
+        ),
         ({"repo": {"format": "one-line"}}, "docker:repo:format: must be list or deb822, not 'one-line'"),
         (
             {"repo": {"key": "docker.asc", "key_sha256": "0" * 64}},
             "docker:repo:key: must be a URL, salt:// or an absolute path",
+        ),
+        ({"repo": {"uri": "ftp://me:secret@mirror"}}, "docker:repo:uri: must begin with https://, http:// or file://"),
+        ({"repo": {"key": "https://mirror/a key"}}, "docker:repo:key: must be a URL, salt:// or an absolute path"),
+        ({"repo": {"key": "/k.asc\n"}}, "docker:repo:key: must be a URL, salt:// or an absolute path"),
+        ({"packages": [""]}, "docker:packages: must be names, or NAME: VERSION (quoted), not ''"),
+        ({"packages": ["--help"]}, "docker:packages: must be names, or NAME: VERSION (quoted), not '--help'"),
+        ({"packages": ["a\nb"]}, "docker:packages: must be names, or NAME: VERSION (quoted), not 'a\\nb'"),
+        ({"packages": [{"docker-ce": "1 2"}]}, "docker:packages: must be names, or NAME: VERSION (quoted), not {"),
+        ({"packages": [None]}, "docker:packages: must be names, or NAME: VERSION (quoted), not None"),
+        ({"daemon": {1: 2}}, "docker:daemon: keys must be strings, not 1"),
+        ({"daemon": {"mtu": float("nan")}}, "docker:daemon:mtu: must be a value that JSON knows, which this float"),
+        ({"daemon": {"proxies": {"x": b"secret"}}}, "docker:daemon:proxies: must be a value that JSON knows, which"),
+        ({"daemon": {"hosts": ["tcp://10.0.0.1:2375"]}}, "docker:daemon:hosts: must name unix:///var/run/docker.sock"),
+        (
+            {"daemon": {"group": "staff"}, "users": ["joe"]},
+            "docker:daemon:group: docker:users are members of the group docker; remove one of the two",
         ),
         ({"repo": {"key": "/k.asc"}}, "docker:repo:key_sha256: a key of your own needs its hash"),
         ({"repo": {"key": "/k.asc", "key_sha256": "12"}}, "docker:repo:key_sha256: must be 64 hexadecimal digits"),
@@ -192,7 +217,7 @@ def test_version(version: str, debian: str, rocky: str) -> None:
 
 def test_version_of_the_distributions_own_is_left_as_it_is() -> None:
     settings = good({"provider": "distro", "version": "20.10.24+dfsg1-*"})
-    assert settings["packages"] == [{"docker.io": "20.10.24+dfsg1-*"}, "iptables"]
+    assert settings["packages"] == [{"docker.io": "20.10.24+dfsg1-*"}]
 
 
 def test_packages() -> None:
@@ -207,7 +232,17 @@ def test_the_client_is_a_package_of_its_own_from_trixie_on() -> None:
         codename: good({"provider": "distro"}, {**DEBIAN, "oscodename": codename})["packages"]
         for codename in ("bookworm", "trixie")
     }
-    assert packages == {"bookworm": ["docker.io", "iptables"], "trixie": ["docker.io", "docker-cli", "iptables"]}
+    assert packages == {"bookworm": ["docker.io"], "trixie": ["docker.io", "docker-cli"]}
+
+
+def test_what_the_packages_work_with_is_neither_held_nor_removed() -> None:
+    settings = good({"provider": "distro", "hold": True})
+    assert (settings["needs"], settings["names"]) == (["iptables"], ["docker.io"])
+    assert good({"provider": "distro", "packages": ["docker.io"]})["needs"] == []
+
+
+def test_hosts_that_go_with_the_rest() -> None:
+    good({"daemon": {"hosts": ["unix:///run/docker.sock", "tcp://10.0.0.1:2375"], "group": "docker"}, "users": ["joe"]})
 
 
 def test_repositories_left_alone() -> None:
@@ -221,12 +256,25 @@ def test_init_system(init: str, booted: bool, expected: bool) -> None:
     assert resolve({}, {**DEBIAN, "init": init}, booted)["has_init"] is expected
 
 
-class TestRivals:
+class TestInstalled:
     @staticmethod
-    def run(monkeypatch: pytest.MonkeyPatch, installed: tuple[str, ...], **pillar: Any) -> dict[str, Any]:
+    def run(
+        monkeypatch: pytest.MonkeyPatch,
+        installed: tuple[str, ...],
+        noted: str = "",
+        others: tuple[str, ...] = (),
+        **pillar: Any,
+    ) -> dict[str, Any]:
+        def version(*names: str) -> Any:
+            found = {name: "1" if name in installed else "" for name in names}
+            return found if len(names) > 1 else found[names[0]]
+
         functions = {
             "pillar.get": lambda key, default: pillar or default,
-            "pkg.version": lambda *names: {name: "1" if name in installed else "" for name in names},
+            "pkg.version": version,
+            "pkg.get_selections": lambda state: {state: list(others)} if others else {},
+            "file.file_exists": lambda path: bool(noted),
+            "file.read": lambda path: noted,
         }
         values = {"__salt__": functions, "__grains__": DEBIAN}
         values.update(defaults=DEFAULTS, families=FAMILIES, systems=SYSTEMS)
@@ -247,6 +295,23 @@ class TestRivals:
     def test_unless_they_may_be_replaced(self, monkeypatch: pytest.MonkeyPatch) -> None:
         settings = self.run(monkeypatch, ("docker.io", "runc"), replace_conflicting=True)
         assert (settings["faults"], settings["rivals"]) == ([], ["docker.io", "runc"])
+
+    def test_holds_of_ours_are_those_that_nobody_else_had(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        settings = self.run(monkeypatch, (), others=("docker-ce",), hold=True)
+        assert (settings["kept"], settings["released"]) == (["docker-ce-cli", "containerd.io"], [])
+        noted = "# What the docker state holds\ndocker-ce-cli\ncontainerd.io\n"
+        everything = ("docker-ce", "docker-ce-cli", "containerd.io")
+        again = self.run(monkeypatch, everything, noted=noted, others=everything, hold=True)
+        assert (again["kept"], again["released"]) == (["docker-ce-cli", "containerd.io"], [])
+        gone = self.run(monkeypatch, everything, noted=noted, others=everything)
+        assert (gone["kept"], gone["released"]) == ([], ["docker-ce-cli", "containerd.io"])
+
+    def test_what_is_declared_no_more_is_released(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        noted = "docker-ce\ndocker-compose-plugin\ndocker-scan-plugin\n"
+        settings = self.run(
+            monkeypatch, ("docker-ce", "docker-compose-plugin"), noted=noted, hold=True, packages=["docker-ce"]
+        )
+        assert (settings["kept"], settings["released"]) == (["docker-ce"], ["docker-compose-plugin"])
 
     def test_leave_podman_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
         assert self.run(monkeypatch, ("docker-ce",), provider="podman")["faults"] == []
