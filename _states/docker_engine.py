@@ -158,8 +158,8 @@ def fetched(name: str, pkgs: list[Any]) -> dict[str, Any]:
     pkgs
         Names, or name and version (list), as ``pkg.installed`` takes them.
 
-    Returns the usual state dictionary, never with changes: the package manager's cache is nobody's concern. Under
-    ``test=True`` nothing is fetched.
+    For apt, which can fetch what excludes something installed. Returns the usual state dictionary, never with changes:
+    the package manager's cache is nobody's concern. Under ``test=True`` nothing is fetched.
     """
     if __opts__["test"]:
         return _result(name, True, f"{name} would be fetched before others are removed")

@@ -23,15 +23,16 @@ _INITS = ("systemd", "sysvinit", "upstart", "openrc")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NUMBER = re.compile(r"(\d+:)?\d+(\.\d+)*")
 # What becomes part of a line of apt's or a section of dnf's must not end it, nor begin an option.
-_URI = re.compile(r"(https?|file|mirror\+file)://?[^\s\[\]#]+")
+_URI = re.compile(r"(https?://|file:/)[^\s\[\]#\"'\\]+")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+/-]*")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:+~*-]*")
 _PACKAGE = re.compile(r"[A-Za-z0-9@][A-Za-z0-9@._+:/-]*")
 _KEY = re.compile(r"(?:(?:https?|salt|file)://|/)[^\s\"'\\]+")
+_PASSWORD = re.compile(r"https?://[^/]*@")
 # What may stand there, for those whose value cannot be used.
 _PATTERNS = {
-    "docker:repo:uri": (_URI, "must begin with https://, http:// or file://, without spaces, brackets and #"),
+    "docker:repo:uri": (_URI, "must begin with https://, http:// or file://, without spaces, quotes, brackets and #"),
     "docker:repo:key": (_KEY, "must be a URL, salt:// or an absolute path, without spaces and quotes"),
     "docker:version": (_VERSION, "must be like 27.3.1, 27.3.*, or what the package manager writes"),
     **{
@@ -173,7 +174,7 @@ def _is_clean(value: Any, place: str, faults: list[str]) -> bool:
         faults.append(f"{place}: must be names, not {bad[0]!r}")
     pattern, words = _PATTERNS.get(place, (None, ""))
     if pattern and value and not pattern.fullmatch(value):
-        shown = re.sub(r"//[^/]*@", "//***@", value)  # the password
+        shown = re.sub(r"//[^/]*@", "//***@", value)
         faults.append(f"{place}: {words}, not {shown!r}")
         return False
     return not bad
@@ -219,8 +220,8 @@ def _describe_engine(settings: Settings, system: Settings, grains: Mapping[str, 
     settings["sdk"] = system.get("sdk", "")
     settings["lock"] = list(system.get("lock") or []) if settings["hold"] else []
     settings["needs"] = [] if settings["packages"] else list(settings["own"]["needs"])
-    # Those package managers that know versions can also fetch without installing.
-    settings["can_fetch"] = bool(system.get("pins"))
+    # Others refuse even to fetch what excludes something installed.
+    settings["can_fetch"] = settings["system"] == "Debian"
 
 
 def _packages(settings: Settings, system: Settings, faults: list[str]) -> list[Any]:
@@ -292,7 +293,7 @@ def _repository(settings: Settings, system: Settings, grains: Mapping[str, Any],
     own = repo["distribution"]
     repo["distribution"] = own or system.get("distribution", "")
     if repo["kind"] == "apt":
-        if "@" in repo["uri"]:
+        if _PASSWORD.match(repo["uri"]):
             faults.append(
                 "docker:repo:uri: everybody may read apt's list; keep name and password in /etc/apt/auth.conf.d"
             )
@@ -330,6 +331,10 @@ def _choose_key(repo: Settings, system: Settings, faults: list[str]) -> None:
     own = repo["key"]
     if own and not repo["key_sha256"]:
         faults.append("docker:repo:key_sha256: a key of your own needs its hash (sha256sum prints it)")
+    if _PASSWORD.match(own):
+        faults.append(
+            "docker:repo:key: every highstate would show name and password; keep the key on salt:// or a disk"
+        )
     digest = str(repo["key_sha256"] or system.get("key_sha256", "")).lower()
     if digest and not _SHA256.fullmatch(digest):
         faults.append(f"docker:repo:key_sha256: must be 64 hexadecimal digits, not {repo['key_sha256']!r}")

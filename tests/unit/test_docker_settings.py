@@ -86,6 +86,11 @@ def good(pillar: Any = None, grains: dict[str, str] = DEBIAN) -> dict[str, Any]:
             "docker:repo:key: must be a URL, salt:// or an absolute path",
         ),
         ({"repo": {"uri": "ftp://me:secret@mirror"}}, "docker:repo:uri: must begin with https://, http:// or file://"),
+        (
+            {"repo": {"uri": "mirror+file:/etc/mirrors"}},
+            "docker:repo:uri: must begin with https://, http:// or file://",
+        ),
+        ({"repo": {"uri": 'https://m/"x'}}, "docker:repo:uri: must begin with https://, http:// or file://"),
         ({"repo": {"key": "https://mirror/a key"}}, "docker:repo:key: must be a URL, salt:// or an absolute path"),
         ({"repo": {"key": "/k.asc\n"}}, "docker:repo:key: must be a URL, salt:// or an absolute path"),
         ({"packages": [""]}, "docker:packages: must be names, or NAME: VERSION (quoted), not ''"),
@@ -101,6 +106,10 @@ def good(pillar: Any = None, grains: dict[str, str] = DEBIAN) -> dict[str, Any]:
             {"daemon": {"group": "staff"}, "users": ["joe"]},
             "docker:daemon:group: docker:users are members of the group docker; remove one of the two",
         ),
+        (
+            {"repo": {"key": "https://me:secret@mirror/k.asc", "key_sha256": "0" * 64}},
+            "docker:repo:key: every highstate would show name and password",
+        ),
         ({"repo": {"key": "/k.asc"}}, "docker:repo:key_sha256: a key of your own needs its hash"),
         ({"repo": {"key": "/k.asc", "key_sha256": "12"}}, "docker:repo:key_sha256: must be 64 hexadecimal digits"),
         ({"repo": {"codenames": {"bookworm": "bookworm"}}}, "docker:repo:codenames: must be DISTRIBUTION/CODENAME"),
@@ -112,6 +121,13 @@ def test_faults(pillar: Any, fault: str) -> None:
     (found,) = resolve(pillar)["faults"]
     assert found.startswith(fault)
     assert "secret" not in found
+
+
+def test_an_address_with_an_at_sign() -> None:
+    assert (
+        "https://mirror/@docker/debian bookworm"
+        in good({"repo": {"uri": "https://mirror/@docker"}})["repo"]["contents"]
+    )
 
 
 def test_faults_come_together() -> None:
