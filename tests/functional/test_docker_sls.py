@@ -201,6 +201,17 @@ def test_where_salt_replaces_the_comment_under_test_the_name_says_it_all(salt_ca
     assert result["name"] == "docker"
 
 
+def test_what_is_in_the_way_goes_when_the_rest_is_there(salt_call: Call) -> None:
+    docker = {"provider": "distro", "replace_conflicting": True}
+    shown = salt_call("state.show_sls", "docker.package", grains=DEBIAN, docker=docker, installed="docker-ce")
+    states = {sid: _flat(body) for sid, body in shown.items()}
+    assert states["docker-conflicting"]["pkgs"] == ["docker-ce"]
+    assert states["docker-conflicting"]["require"][0] == "docker-idle"
+    assert states["docker-fetched"]["require"][0] == "docker-idle"
+    assert states["docker-fetched"]["require_in"] == ["docker-conflicting"]
+    assert states["docker-needs"]["require"] == ["docker-conflicting"]
+
+
 @pytest.mark.parametrize("grains", [DEBIAN, SOLARIS], ids=lambda grains: grains["os"])
 def test_not_managed(render: Callable[..., States], grains: dict[str, str]) -> None:
     states = render(grains=grains, docker={"managed": False, "hodl": True})

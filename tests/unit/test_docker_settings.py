@@ -257,6 +257,10 @@ def test_what_the_packages_work_with_is_neither_held_nor_removed() -> None:
     assert good({"provider": "distro", "packages": ["docker.io"]})["needs"] == []
 
 
+def test_only_apt_fetches_what_excludes_something_installed() -> None:
+    assert [good(grains=grains)["can_fetch"] for grains in (DEBIAN, ROCKY, ARCH)] == [True, False, False]
+
+
 def test_hosts_that_go_with_the_rest() -> None:
     good({"daemon": {"hosts": ["unix:///run/docker.sock", "tcp://10.0.0.1:2375"], "group": "docker"}, "users": ["joe"]})
 
