@@ -107,18 +107,25 @@ def _manage(settings: Values, path: str, notes: Path, command: str, test: bool, 
     unread = engine if changes else record.get("unread")
     if unread != engine or not engine:
         unread = None
-    new_record = {"keys": keys, "made": made, **({"unread": unread} if unread else {})}
     if not test:
-        # The record first: of a value that did not get into the file, it says no more than that it is not ours.
-        if (keys or unread) and new_record != record:
-            _write(notes, new_record, 0o600)
+        # Before the file and after it: a value that did not get into the file is only not ours.
+        new_record = {"made": made, **({"unread": unread} if unread else {})}
+        if changes:
+            _note(notes, {**new_record, "keys": {**record.get("keys", {}), **keys}})
         if changes and not wanted and not keys and made:
             file.unlink()
         elif changes:
             _write(file, wanted, 0o644)
-        if not keys and not unread:
-            notes.unlink(missing_ok=True)
+        _note(notes, {**new_record, "keys": keys})
     return changes or dict.fromkeys(["daemon.json"] if unread else [], "not read yet")
+
+
+def _note(notes: Path, record: Values) -> None:
+    """Write the record where it differs; none where there is nothing to be known."""
+    if not record["keys"] and "unread" not in record:
+        notes.unlink(missing_ok=True)
+    elif record != _read(notes):
+        _write(notes, record, 0o600)
 
 
 @contextmanager
@@ -166,7 +173,9 @@ def merge(present: Values, keys: Values, settings: Values) -> tuple[Values, Valu
     """
     base = dict(present)
     for key, told in keys.items():
-        ours = base.get(key, ...) == told.get("set", ...)
+        now = base.get(key, ...)
+        # The latter where a run ended between the record and the file.
+        ours = now == told.get("set", ...) or ("former" in told and now == told["former"])
         if ours and "before" in told:
             base[key] = told["before"]
         elif ours:
@@ -174,6 +183,8 @@ def merge(present: Values, keys: Values, settings: Values) -> tuple[Values, Valu
     wanted, taken = {**base, **settings}, {}
     for key, value in settings.items():
         taken[key] = {"before": base[key]} if key in base else {}
+        if key in present and present[key] not in (value, base.get(key, ...)):
+            taken[key]["former"] = present[key]
         if value is None:
             del wanted[key]
         else:

@@ -148,6 +148,27 @@ def idle(name: str, socket: str = "/var/run/docker.sock", force: bool = False) -
     return _result(name, False, f"Containers run ({names}): stop them, or set docker:force to have them stopped")
 
 
+def unmounted(name: str, directories: list[str]) -> dict[str, Any]:
+    """
+    Fail while something is mounted below directories that are about to be removed: it would be emptied as well.
+
+    name
+        What to call it (string) in messages.
+
+    directories
+        Their paths (list).
+
+    Returns the usual state dictionary, never with changes. Under ``test=True`` nothing is said of mounts that an engine
+    which still runs would take down as it ends.
+    """
+    if __opts__["test"]:
+        return _result(name, True, "Mounts are looked for once the engine has ended")
+    found = __salt__["docker_engine.mounts"](directories)
+    if found:
+        return _result(name, False, f"Still mounted: {', '.join(found)}; unmount that first, nothing was removed there")
+    return _result(name, True, "Nothing is mounted there")
+
+
 def fetched(name: str, pkgs: list[Any]) -> dict[str, Any]:
     """
     Fetch packages without installing them, and fail where they cannot be had, before others are removed for them.

@@ -115,10 +115,17 @@ docker-keyring:
 {%-   endif %}
 {%-   if docker.remove_data and docker.engine.data %}
 
+docker-unmounted:
+  docker_engine.unmounted:
+    - name: no volume of others is mounted in what will be removed
+    - directories: {{ docker.engine.data | tojson }}
+    - require:
+      - docker-packages
+
 docker-data:
   file.absent:
     - names: {{ docker.engine.data | tojson }}
     - require:
-      - docker-packages
+      - docker-unmounted
 {%-   endif %}
 {%- endif %}

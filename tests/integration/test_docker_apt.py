@@ -98,7 +98,9 @@ def start(release: str, directory: Path, bare: Box) -> Machine:
 def machine_of(release: str, ensure: Ensure, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     ensure(f"debian:{release}")
     directory = tmp_path_factory.mktemp(release)
-    with box(f"debian:{release}", [directory], network="none", bare=True) as bare:
+    # One test mounts a volume, as an engine would.
+    rights = ["--cap-add=SYS_ADMIN", "--security-opt=apparmor=unconfined"]
+    with box(f"debian:{release}", [directory], network="none", bare=True, options=rights) as bare:
         machine = start(release, directory, bare)
         try:
             yield machine
@@ -322,7 +324,16 @@ def test_clean_while_containers_run(trixie: Machine) -> None:
     assert states["docker-idle"]["result"] is False
     assert trixie.versions() == {"docker.io": "26.1.5"}
     trixie.box.good("mkdir", "-p", "/var/lib/docker/volumes")
-    trixie.good("docker.clean", provider="distro", force=True, remove_data=True, users=["joe"])
+    # The volume of a container whose engine was killed.
+    volume = "/var/lib/docker/volumes/nfs"
+    trixie.box.good("sh", "-c", f"mkdir {volume} /srv/data; touch /srv/data/precious; mount --bind /srv/data {volume}")
+    told = {"provider": "distro", "force": True, "remove_data": True, "users": ["joe"]}
+    states = trixie.apply("docker.clean", **told)
+    assert f"Still mounted: {volume}; unmount that first" in states["docker-unmounted"]["comment"]
+    assert trixie.is_there("/srv/data/precious")
+    trixie.box.good("umount", volume)
+    trixie.good("docker.clean", **told)
+    assert trixie.is_there("/srv/data/precious")
     assert "iptables" in trixie.box.good("dpkg-query", "--show", "iptables"), "who knows what else works with it"
     assert (trixie.versions(), trixie.is_there("/var/lib/docker")) == ({}, False)
     assert "docker" not in trixie.box.good("id", "-nG", "joe").split()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -99,6 +100,10 @@ def test_what_somebody_else_has_changed_since_is_theirs(config: Config) -> None:
     config.write(debug=True, mtu=1500, bip="10.0.0.1/24")
     assert config.manage() == {"debug": "removed"}
     assert config.values() == {"mtu": 1500, "bip": "10.0.0.1/24"}
+    config.manage(mtu=1400)
+    config.write(bip="10.0.0.1/24")
+    assert config.manage() == {}
+    assert config.values() == {"bip": "10.0.0.1/24"}
 
 
 def test_a_file_that_is_as_declared_is_not_written(config: Config) -> None:
@@ -211,6 +216,40 @@ def test_what_the_engine_has_not_read_is_told_until_it_has(config: Config) -> No
     config.pidfile.unlink()
     assert config.manage() == {}
     assert [file.name for file in config.file.parent.iterdir()] == ["daemon.json"]
+
+
+@pytest.mark.parametrize("settings", [{"mtu": 1300}, {"mtu": None}, {"debug": True}, {}])
+@pytest.mark.parametrize("running", [False, True])
+def test_killed_between_record_and_file(
+    config: Config, monkeypatch: pytest.MonkeyPatch, settings: Any, running: bool
+) -> None:
+    """Whatever was written by then: what an administrator had comes back in the end."""
+    if running:
+        config.pidfile.write_text("17")
+    write = docker_config._write
+    for survived in range(4):
+        config.write(mtu=1111)
+        config.manage(mtu=1200)
+        left = iter(range(survived))
+
+        def die(file: Path, values: Any, mode: int, left: Any = left) -> None:
+            if file.parent == config.file.parent and next(left, None) is None:
+                raise KeyboardInterrupt
+            write(file, values, mode)
+
+        monkeypatch.setattr(docker_config, "_write", die)
+        with contextlib.suppress(KeyboardInterrupt):
+            config.manage(**settings)
+        monkeypatch.setattr(docker_config, "_write", write)
+        assert config.values()["mtu"] in (1200, 1111, 1300) if "mtu" in config.values() else settings == {"mtu": None}
+        config.manage(**settings)
+        assert config.values() == {key: value for key, value in {"mtu": 1111, **settings}.items() if value is not None}
+        config.manage()
+        assert config.values() == {"mtu": 1111}, survived
+        config.pidfile.unlink(missing_ok=True)
+        config.manage()
+        if running:
+            config.pidfile.write_text("17")
 
 
 def test_one_at_a_time(config: Config, tmp_path: Path) -> None:

@@ -288,6 +288,18 @@ class TestContainers:
         assert docker_engine.containers(str(short_path / "s")) == []
 
 
+def test_what_is_mounted_below(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = tmp_path / "mounts"
+    (tmp_path / "docker").mkdir()
+    points = [f"{tmp_path}/docker", f"{tmp_path}/docker/volumes/a\\040b/_data", f"{tmp_path}/docker-data/x", "/"]
+    table.write_text("".join(f"/dev/sda {point} ext4 rw 0 0\n" for point in points))
+    read = Path.read_text
+    monkeypatch.setattr(Path, "read_text", lambda path: read(table if str(path) == "/proc/self/mounts" else path))
+    assert docker_engine.mounts([f"{tmp_path}/docker"]) == [f"{tmp_path}/docker/volumes/a b/_data"]
+    (tmp_path / "link").symlink_to("docker")
+    assert docker_engine.mounts([f"{tmp_path}/none", f"{tmp_path}/link"]) == [f"{tmp_path}/docker/volumes/a b/_data"]
+
+
 def test_sdk() -> None:
     assert docker_engine.sdk() == importlib.metadata.version("docker")
 
@@ -428,6 +440,15 @@ class TestState:
         answer = state.idle("nothing runs")
         assert (answer["result"], "timed out; look after it, or set docker:force" in answer["comment"]) == (False, True)
         assert state.idle("nothing runs", force=True)["result"] is True
+
+    @pytest.mark.parametrize("found", [[], ["/var/lib/docker/volumes/nfs/_data"]])
+    def test_unmounted(self, monkeypatch: pytest.MonkeyPatch, found: list[str]) -> None:
+        monkeypatch.setitem(state.__salt__, "docker_engine.mounts", lambda directories: found)
+        answer = state.unmounted("nothing", ["/var/lib/docker"])
+        assert (answer["result"], answer["changes"]) == (not found, {})
+        assert all(point in answer["comment"] for point in found)
+        monkeypatch.setitem(state.__opts__, "test", True)
+        assert state.unmounted("nothing", ["/var/lib/docker"])["result"] is True
 
     @pytest.mark.parametrize("problem", ["", "E: Version '9' for 'docker-ce' was not found"])
     def test_fetches_before_others_are_removed(self, monkeypatch: pytest.MonkeyPatch, problem: str) -> None:
