@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -47,6 +48,11 @@ def translated(doing: str, kind: Callable[[str], EngineError] = EngineError) -> 
         raise kind(f"{doing}: the container engine has gone away ({first_line(error)}); {_START} again") from error
     except (docker_errors().DockerException, requests.RequestException) as error:
         raise kind(f"{doing}: {first_line(error)}") from error
+
+
+def lacks_program(error: EngineError) -> bool:
+    """Whether a container could not start because its image has no such program."""
+    return bool(re.search(r"executable file not found|no such file or directory", str(error)))
 
 
 def first_line(error: BaseException) -> str:

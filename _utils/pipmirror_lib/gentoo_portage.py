@@ -17,6 +17,7 @@ from pathlib import Path
 from pipmirror_lib import disk, gentoo_tree, images, logs
 from pipmirror_lib.declared import Platform
 from pipmirror_lib.engine import HARDENED_ENVIRONMENT, Engine, Mount, RunResult, RunSpec, give_away
+from pipmirror_lib.engine_faults import lacks_program
 from pipmirror_lib.errors import EngineError, PortageError
 from pipmirror_lib.gentoo_settings import GentooMirror, PackageSet
 from pipmirror_lib.gentoo_store import Store
@@ -125,7 +126,7 @@ class Portage:
         try:
             return self.engine.run(spec)
         except EngineError as error:
-            if not re.search(r"executable file not found|no such file or directory", str(error)):
+            if not lacks_program(error):
                 raise
             raise PortageError(
                 f"the image {self.mirror.image} has no {spec.command[0]}; name one of Gentoo's"

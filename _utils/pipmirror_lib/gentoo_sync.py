@@ -88,7 +88,8 @@ class _Run:
             if missing
             else count(len(names), "distfile")
         )
-        return f"{have} in the mirror, with the tree of {self.state['snapshot'] or 'no snapshot'}"
+        name = self.state["snapshot"]
+        return f"{have} in the mirror, {f'with the tree of {name}' if name else 'and no tree yet'}"
 
     # -- steps ---------------------------------------------------------------------------------------------
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import BinaryIO, Protocol
 
 from pipmirror_lib import settings
 from pipmirror_lib.engine import Engine, Mount, RunResult, RunSpec, give_away
+from pipmirror_lib.engine_faults import lacks_program
 from pipmirror_lib.errors import BuilderError, BuildError, EngineError
 from pipmirror_lib.mirror import discard
 from pipmirror_lib.trees import walk
@@ -174,7 +174,7 @@ def run_python(engine: Engine, spec: RunSpec, platform: settings.Platform, setti
     try:
         return engine.run(spec)
     except EngineError as error:
-        if not re.search(r"executable file not found|no such file or directory", str(error)):
+        if not lacks_program(error):
             raise
         raise BuilderError(
             f"{platform.name}: the image has no {platform.python}; install it in {setting}, or set python"

@@ -163,7 +163,7 @@ def test_options_and_variables_reach_portage(site: GentooSite) -> None:
     site.upstream.package("sys-apps/installed", {"installed.tar": content("installed")}, code=code)
     site.upstream.release()
     site.settings.update(packages=["app-misc/big"], sets={"two": ["=sys-apps/installed"]}, fetch_all_uri=True)
-    site.settings["make_conf"] = {"WITH": "it"}
+    site.settings["make_conf"] = {"WITH": "it", "FEATURES": "usersync news"}  # which nobody cannot have
     assert site.sync()["result"]
     assert site.distfiles() == {"big.tar", "docs.tar", "installed.tar", "other-1.tar.gz"}
     site.check()
@@ -312,4 +312,6 @@ def test_a_full_disk(site: GentooSite) -> None:
 
 def test_another_image(site: GentooSite) -> None:
     site.settings["image"] = IMAGE
-    assert f"the image {IMAGE} has no emerge-webrsync; name one of Gentoo's" in site.sync()["comment"]
+    said = site.sync()["comment"]
+    assert said.startswith("0 distfiles in the mirror, and no tree yet")
+    assert f"the image {IMAGE} has no emerge-webrsync; name one of Gentoo's" in said
