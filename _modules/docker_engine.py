@@ -14,6 +14,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket as _socket
 import struct
@@ -116,26 +117,60 @@ def containers(socket: str = SOCKET) -> list[str]:
         connection.close()
 
 
-def mounts(directories: list[str]) -> list[str]:
+def purge(directories: list[str], test: bool = False) -> list[str]:
     """
-    Name what is mounted below some directories: an engine that was killed leaves the volumes of its containers so.
+    Remove what an engine that has ended kept in its directories.
 
     directories
-        Their paths (list).
+        Their paths (list). Links are followed; of what has a disk of its own, only the content goes.
 
-    Returns the mount points, sorted.
+    test : False
+        ``True`` (boolean) only tells what would be removed.
+
+    Returns those that had something to be removed.
+
+    Raises ``CommandExecutionError`` if anything is mounted below one of them, as an engine that was killed leaves the
+    volumes of its containers: those would be emptied too. Nothing is removed then.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt '*' docker_engine.mounts '["/var/lib/docker"]'
+        salt '*' docker_engine.purge '["/var/lib/docker"]' test=True
     """
+    there = [path for path in directories if os.path.isdir(path) and (os.listdir(path) or not os.path.ismount(path))]
+    if test:
+        return there
+    mounted = _mounted_below(there)
+    if mounted:
+        raise CommandExecutionError(f"Still mounted: {', '.join(mounted)}; unmount that first, nothing was removed")
+    try:
+        for path in there:
+            _remove(Path(path))
+    except OSError as error:
+        raise CommandExecutionError(f"Not everything could be removed: {error}") from error
+    return there
+
+
+def _mounted_below(directories: list[str]) -> list[str]:
     points = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
     # The kernel writes blanks as octal numbers there.
-    plain = {re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), point) for point in points}
+    plain = [re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), point) for point in points]
     below = tuple(os.path.join(os.path.realpath(directory), "") for directory in directories)
     return sorted(point for point in plain if point.startswith(below))
+
+
+def _remove(directory: Path) -> None:
+    real = directory.resolve()
+    for entry in list(os.scandir(real)):
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path)
+        else:
+            os.unlink(entry.path)
+    if not os.path.ismount(real):
+        real.rmdir()
+        if directory.is_symlink():
+            directory.unlink()
 
 
 def sdk() -> str:

@@ -148,25 +148,29 @@ def idle(name: str, socket: str = "/var/run/docker.sock", force: bool = False) -
     return _result(name, False, f"Containers run ({names}): stop them, or set docker:force to have them stopped")
 
 
-def unmounted(name: str, directories: list[str]) -> dict[str, Any]:
+def purged(name: str, directories: list[str]) -> dict[str, Any]:
     """
-    Fail while something is mounted below directories that are about to be removed: it would be emptied as well.
+    Make sure that nothing is left of what an engine kept in its directories.
 
     name
         What to call it (string) in messages.
 
     directories
-        Their paths (list).
+        Their paths (list). It fails, and removes nothing, while anything is mounted below one of them.
 
-    Returns the usual state dictionary, never with changes. Under ``test=True`` nothing is said of mounts that an engine
-    which still runs would take down as it ends.
+    Returns the usual state dictionary. Under ``test=True`` nothing is said of mounts, which an engine that still runs
+    takes down as it ends.
     """
+    try:
+        found = __salt__["docker_engine.purge"](directories, test=__opts__["test"])
+    except SaltException as error:
+        return _result(name, False, str(error))
+    if not found:
+        return _result(name, True, "Nothing is there")
+    changes = {directory: {"old": "there", "new": "removed"} for directory in found}
     if __opts__["test"]:
-        return _result(name, True, "Mounts are looked for once the engine has ended")
-    found = __salt__["docker_engine.mounts"](directories)
-    if found:
-        return _result(name, False, f"Still mounted: {', '.join(found)}; unmount that first, nothing was removed there")
-    return _result(name, True, "Nothing is mounted there")
+        return _result(name, None, f"{', '.join(found)} would be removed", changes)
+    return _result(name, True, f"{', '.join(found)} removed", changes)
 
 
 def fetched(name: str, pkgs: list[Any]) -> dict[str, Any]:

@@ -115,17 +115,11 @@ docker-keyring:
 {%-   endif %}
 {%-   if docker.remove_data and docker.engine.data %}
 
-docker-unmounted:
-  docker_engine.unmounted:
-    - name: no volume of others is mounted in what will be removed
+docker-data:
+  docker_engine.purged:
+    - name: images, containers and volumes
     - directories: {{ docker.engine.data | tojson }}
     - require:
       - docker-packages
-
-docker-data:
-  file.absent:
-    - names: {{ docker.engine.data | tojson }}
-    - require:
-      - docker-unmounted
 {%-   endif %}
 {%- endif %}

@@ -20,6 +20,8 @@ import salt.config
 import salt.loader
 import yaml
 
+from tests.support.salt import served
+
 REPOSITORY = Path(__file__).parents[2]
 SALT_CALL = Path(sys.executable).parent / "salt-call"
 SYSTEMS = yaml.safe_load(Path(__file__).with_name("docker_sls.yaml").read_text())
@@ -48,20 +50,26 @@ def programs(tmp_path: Path) -> Path:
     return directory
 
 
-def options(directory: Path, grains: dict[str, Any], cold: bool) -> dict[str, Any]:
+@pytest.fixture(scope="session")
+def roots(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Not the checkout itself: Salt looks through all that lies there, a virtual environment too."""
+    return served(tmp_path_factory.mktemp("roots"))
+
+
+def options(directory: Path, roots: list[str], grains: dict[str, Any], cold: bool) -> dict[str, Any]:
     found: dict[str, Any] = {
         "root_dir": str(directory / "root"),
         "file_client": "local",
         "id": "test",
         "grains": grains,
-        "file_roots": {"base": [str(REPOSITORY), str(REPOSITORY / "salt")]},
+        "file_roots": {"base": roots},
         "pillar_roots": {"base": [str(directory / "pillar")]},
     }
     return found if cold else {**found, "module_dirs": [str(REPOSITORY)]}
 
 
 @pytest.fixture
-def salt_call(tmp_path: Path, programs: Path) -> Call:
+def salt_call(tmp_path: Path, programs: Path, roots: list[str]) -> Call:
     """Call a function on a minion with these grains and packages; `cold`: with nothing synced to it."""
 
     def call(
@@ -71,7 +79,7 @@ def salt_call(tmp_path: Path, programs: Path) -> Call:
         installed: str = "",
         cold: bool = False,
     ) -> Any:
-        (tmp_path / "minion").write_text(json.dumps(options(tmp_path, grains, cold)))
+        (tmp_path / "minion").write_text(json.dumps(options(tmp_path, roots, grains, cold)))
         (programs / "dpkg-query").write_text(DPKG_QUERY.format(installed=installed))
         command = [SALT_CALL, "--local", "--config-dir", tmp_path, "--out", "json", *arguments]
         if docker is not None:
@@ -92,7 +100,7 @@ def own_grains() -> dict[str, Any]:
 
 @pytest.fixture
 def render(
-    tmp_path: Path, programs: Path, own_grains: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, programs: Path, roots: list[str], own_grains: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., States]:
     """The states by ID, each `{"function": NAME, **arguments}`, in the order in which they would be applied."""
     monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
@@ -102,7 +110,9 @@ def render(
     ) -> States:
         own = {**own_grains, "pythonexecutable": "/salt/bin/python3", "package": "pip", **grains}
         opts = salt.config.minion_config(None)
-        opts.update(options(tmp_path, own, cold), cachedir=str(tmp_path / "cache"), conf_file=str(tmp_path / "minion"))
+        opts.update(
+            options(tmp_path, roots, own, cold), cachedir=str(tmp_path / "cache"), conf_file=str(tmp_path / "minion")
+        )
         opts.update(pillar={"docker": docker or {}}, **more)
         states = salt.loader.minion_mods(opts)["state.show_sls"](sls)
         assert isinstance(states, dict), "\n".join(states)
@@ -143,13 +153,14 @@ def test_systems(render: Callable[..., States], name: str) -> None:
 @pytest.mark.parametrize(
     ("docker", "function"), [({"managed": False}, "test.nop"), ({"hodl": True}, "test.configurable_test_state")]
 )
-def test_every_part_can_be_required(render: Callable[..., States], tmp_path: Path, docker: Any, function: str) -> None:
+def test_every_part_can_be_required(
+    render: Callable[..., States], roots: list[str], tmp_path: Path, docker: Any, function: str
+) -> None:
     """Also where none has anything to do, by an SLS that includes nothing else."""
     parts = [f"docker.{part}" for part in ("repo", "package", "config", "service", "python")]
     after = {"test.nop": [{"require": [{"sls": part} for part in parts]}]}
     (tmp_path / "other.sls").write_text(json.dumps({"include": parts, "after": after}))
-    roots = [str(REPOSITORY), str(REPOSITORY / "salt"), str(tmp_path)]
-    states = render("other", grains=DEBIAN, docker=docker, file_roots={"base": roots})
+    states = render("other", grains=DEBIAN, docker=docker, file_roots={"base": [*roots, str(tmp_path)]})
     assert states["docker-engine"]["function"] == function
     own = {"docker-repository", "docker-packages", "docker-config", "docker-service", "docker-python"}
     assert set(states) == {"docker-engine", "after", *own}
@@ -219,14 +230,14 @@ def test_not_managed(render: Callable[..., States], grains: dict[str, str]) -> N
 
 
 @pytest.mark.parametrize("sls", ["other", "infra.near"])
-def test_required_by_others(render: Callable[..., States], tmp_path: Path, sls: str) -> None:
+def test_required_by_others(render: Callable[..., States], roots: list[str], tmp_path: Path, sls: str) -> None:
     """From any SLS, and where the tree is mounted below another directory."""
     root = tmp_path / "tree"
     shutil.copytree(REPOSITORY / "salt", root / "infra")
     for name, included in (("other", "infra.docker"), ("infra/near", ".docker")):
         state = {"test.nop": [{"require": [{"sls": "infra.docker"}]}]}
         (root / f"{name}.sls").write_text(json.dumps({"include": [included], "after": state}))
-    states = render(sls, grains=DEBIAN, file_roots={"base": [str(REPOSITORY), str(root)]})
+    states = render(sls, grains=DEBIAN, file_roots={"base": [roots[0], str(root)]})
     assert states["docker-engine"]["require"] == [{"sls": "infra.docker.service"}]
     assert {"docker-keyring", "docker-repository", "docker-packages", "docker-config", "docker-service"} < set(states)
 

@@ -329,7 +329,7 @@ def test_clean_while_containers_run(trixie: Machine) -> None:
     trixie.box.good("sh", "-c", f"mkdir {volume} /srv/data; touch /srv/data/precious; mount --bind /srv/data {volume}")
     told = {"provider": "distro", "force": True, "remove_data": True, "users": ["joe"]}
     states = trixie.apply("docker.clean", **told)
-    assert f"Still mounted: {volume}; unmount that first" in states["docker-unmounted"]["comment"]
+    assert f"Still mounted: {volume}; unmount that first" in states["docker-data"]["comment"]
     assert trixie.is_there("/srv/data/precious")
     trixie.box.good("umount", volume)
     trixie.good("docker.clean", **told)

@@ -85,6 +85,8 @@ def test_not_taken_away_while_it_is_used(machine: Machine) -> None:
     )
     assert machine.box.run("test", "-e", "/var/run/docker.sock").returncode != 0
     assert machine.box.good("ls", "/var/lib/docker")
+    assert "docker-data" in machine.good("docker.clean", provider="distro", remove_data=True)
+    assert machine.box.good("ls", "/var/lib/docker") == "", "a disk of its own, which cannot be removed itself"
 
 
 def test_podman(machine: Machine) -> None:

@@ -288,16 +288,61 @@ class TestContainers:
         assert docker_engine.containers(str(short_path / "s")) == []
 
 
-def test_what_is_mounted_below(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    table = tmp_path / "mounts"
-    (tmp_path / "docker").mkdir()
-    points = [f"{tmp_path}/docker", f"{tmp_path}/docker/volumes/a\\040b/_data", f"{tmp_path}/docker-data/x", "/"]
-    table.write_text("".join(f"/dev/sda {point} ext4 rw 0 0\n" for point in points))
-    read = Path.read_text
-    monkeypatch.setattr(Path, "read_text", lambda path: read(table if str(path) == "/proc/self/mounts" else path))
-    assert docker_engine.mounts([f"{tmp_path}/docker"]) == [f"{tmp_path}/docker/volumes/a b/_data"]
-    (tmp_path / "link").symlink_to("docker")
-    assert docker_engine.mounts([f"{tmp_path}/none", f"{tmp_path}/link"]) == [f"{tmp_path}/docker/volumes/a b/_data"]
+class TestPurge:
+    @pytest.fixture
+    def data(self, tmp_path: Path) -> Path:
+        (tmp_path / "docker" / "volumes" / "a b").mkdir(parents=True)
+        (tmp_path / "docker" / "engine-id").write_text("1")
+        (tmp_path / "precious").mkdir()
+        (tmp_path / "docker" / "elsewhere").symlink_to(tmp_path / "precious")
+        return tmp_path / "docker"
+
+    @pytest.fixture(autouse=True)
+    def mounts(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        points: list[str] = []
+        read, table = Path.read_text, tmp_path / "mounts"
+
+        def read_text(path: Path) -> str:
+            table.write_text("".join(f"/dev/sda {point} ext4 rw 0 0\n" for point in points))
+            return read(table if str(path) == "/proc/self/mounts" else path)
+
+        monkeypatch.setattr(Path, "read_text", read_text)
+        monkeypatch.setattr(os.path, "ismount", lambda path: str(path) in points)
+        return points
+
+    def test_everything(self, data: Path, tmp_path: Path) -> None:
+        both = [str(data), str(tmp_path / "none")]
+        assert docker_engine.purge(both, test=True) == [str(data)]
+        assert data.exists()
+        assert docker_engine.purge(both) == [str(data)]
+        assert (data.exists(), (tmp_path / "precious").exists()) == (False, True)
+        assert docker_engine.purge(both) == []
+
+    def test_where_a_link_leads(self, data: Path, tmp_path: Path) -> None:
+        link = tmp_path / "link"
+        link.symlink_to(data)
+        assert docker_engine.purge([str(link)]) == [str(link)]
+        assert (data.exists(), link.is_symlink()) == (False, False)
+
+    def test_a_disk_of_its_own(self, data: Path, mounts: list[str]) -> None:
+        mounts.append(str(data))
+        assert docker_engine.purge([str(data)]) == [str(data)]
+        assert list(data.iterdir()) == []
+        assert docker_engine.purge([str(data)]) == []
+
+    def test_volumes_of_others(self, data: Path, mounts: list[str]) -> None:
+        mounts += ["/", f"{data}-too/x", f"{data}/volumes/a\\040b"]
+        with pytest.raises(CommandExecutionError, match=r"Still mounted: .*/docker/volumes/a b; unmount that first"):
+            docker_engine.purge([str(data)])
+        assert (data / "engine-id").exists()
+
+    def test_what_cannot_be_removed(self, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def rmtree(path: str) -> None:
+            raise PermissionError(13, "Operation not permitted", path)
+
+        monkeypatch.setattr("shutil.rmtree", rmtree)
+        with pytest.raises(CommandExecutionError, match=r"Not everything could be removed: .*not permitted"):
+            docker_engine.purge([str(data)])
 
 
 def test_sdk() -> None:
@@ -441,14 +486,26 @@ class TestState:
         assert (answer["result"], "timed out; look after it, or set docker:force" in answer["comment"]) == (False, True)
         assert state.idle("nothing runs", force=True)["result"] is True
 
-    @pytest.mark.parametrize("found", [[], ["/var/lib/docker/volumes/nfs/_data"]])
-    def test_unmounted(self, monkeypatch: pytest.MonkeyPatch, found: list[str]) -> None:
-        monkeypatch.setitem(state.__salt__, "docker_engine.mounts", lambda directories: found)
-        answer = state.unmounted("nothing", ["/var/lib/docker"])
-        assert (answer["result"], answer["changes"]) == (not found, {})
-        assert all(point in answer["comment"] for point in found)
+    def test_purged(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(state.__salt__, "docker_engine.purge", docker_engine.purge)
+        data = str(tmp_path / "data")
+        os.mkdir(data)
         monkeypatch.setitem(state.__opts__, "test", True)
-        assert state.unmounted("nothing", ["/var/lib/docker"])["result"] is True
+        announced = state.purged("data", [data])
+        assert (announced["result"], os.path.isdir(data)) == (None, True)
+        monkeypatch.setitem(state.__opts__, "test", False)
+        done = state.purged("data", [data])
+        assert (done["result"], done["changes"], os.path.isdir(data)) == (True, announced["changes"], False)
+        again = state.purged("data", [data])
+        assert (again["result"], again["changes"]) == (True, {})
+
+    def test_purged_not(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def purge(directories: list[str], test: bool) -> list[str]:
+            raise CommandExecutionError("Still mounted: /x")
+
+        monkeypatch.setitem(state.__salt__, "docker_engine.purge", purge)
+        answer = state.purged("data", ["/var/lib/docker"])
+        assert (answer["result"], answer["changes"], answer["comment"]) == (False, {}, "Still mounted: /x")
 
     @pytest.mark.parametrize("problem", ["", "E: Version '9' for 'docker-ce' was not found"])
     def test_fetches_before_others_are_removed(self, monkeypatch: pytest.MonkeyPatch, problem: str) -> None:
