@@ -43,6 +43,8 @@ __all__ = [
 LABEL = "org.pipmirror"
 OWNER_LABEL = f"{LABEL}.owner"
 SCRATCH = "/pipmirror/scratch"
+# Seconds: a commit or an import of a large image is silent until it is done.
+PATIENCE = 1800
 # The numbers, not the name: a minimal image need not know `nobody`.
 NOBODY = 65534
 _MACHINES = {
@@ -109,8 +111,7 @@ class Engine:
             client.ping()
         except (docker.errors.DockerException, requests.RequestException, OSError, ValueError) as error:
             raise EngineError(unreachable(error, url)) from error
-        # A commit or an import of a large image is silent until it is done.
-        client.api.timeout = 1800
+        client.api.timeout = PATIENCE
         return cls(client)
 
     def close(self) -> None:
@@ -138,8 +139,8 @@ class Engine:
     def find(self, labels: Mapping[str, str]) -> list[ImageInfo]:
         """All images that carry these labels, newest first."""
         with translated("list images"):
-            rows = self._api.images(filters={"label": _label_filter(labels)})
-        found = [self.image(row["Id"]) for row in rows]
+            numbers = [str(row["Id"]) for row in self._api.images(filters={"label": _label_filter(labels)})]
+        found = [self.image(number) for number in numbers]
         return sorted((info for info in found if info), key=lambda info: info.created, reverse=True)
 
     def pull(self, reference: str, platform: str = "") -> ImageInfo:
@@ -199,10 +200,10 @@ class Engine:
         """Remove what a killed run left behind: our containers with these labels, even running; their ids."""
         wanted = _label_filter({LABEL: "1", **labels})
         with translated("list containers"):
-            rows = self._api.containers(all=True, filters={"label": wanted})
-        for row in rows:
-            self._remove(row["Id"])
-        return [row["Id"] for row in rows]
+            numbers = [str(row["Id"]) for row in self._api.containers(all=True, filters={"label": wanted})]
+        for number in numbers:
+            self._remove(number)
+        return numbers
 
     def remove_own(self) -> list[str]:
         """End and remove the containers of this very process; their ids."""
@@ -212,10 +213,10 @@ class Engine:
         """{id: name} of the containers of runs on this machine that were killed before they could remove them."""
         with translated("list containers"):
             rows = self._api.containers(all=True, filters={"label": _label_filter({LABEL: "1"})})
-        owners = ((row, row.get("Labels", {}).get(OWNER_LABEL, "")) for row in rows)
-        # An engine elsewhere may serve another machine of our name.
-        gone = (row for row, owner in owners if processes.is_gone(owner, shared=not self.is_local))
-        return {row["Id"]: ", ".join(name.lstrip("/") for name in row.get("Names") or ()) for row in gone}
+            owners = [(row, (row.get("Labels") or {}).get(OWNER_LABEL, "")) for row in rows]
+            # An engine elsewhere may serve another machine of our name.
+            gone = (row for row, owner in owners if processes.is_gone(owner, shared=not self.is_local))
+            return {row["Id"]: ", ".join(name.lstrip("/") for name in row.get("Names") or ()) for row in gone}
 
     def remove_abandoned(self) -> dict[str, str]:
         """Remove them; {id: name}."""

@@ -12,6 +12,8 @@ from pipmirror_lib.errors import EngineError, ImageError
 from pipmirror_lib.logs import harmless
 
 _START = "apply the docker state or start dockerd"
+# Characters of what an engine, or a proxy before it, has to say.
+_LONGEST = 300
 
 
 def json_lines(text: str) -> Iterator[Mapping[str, Any]]:
@@ -37,7 +39,7 @@ def docker_errors() -> Any:
 
 @contextlib.contextmanager
 def translated(doing: str, kind: Callable[[str], EngineError] = EngineError) -> Iterator[None]:
-    """Every error of the SDK, or of its transport, in one line."""
+    """Every error of the SDK, or of its transport, in one line; and answers of another shape than the API's."""
     import requests
 
     try:
@@ -46,8 +48,17 @@ def translated(doing: str, kind: Callable[[str], EngineError] = EngineError) -> 
         raise ImageError(f"{doing}: {first_line(error)}") from error
     except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
         raise kind(f"{doing}: the container engine has gone away ({first_line(error)}); {_START} again") from error
+    except requests.exceptions.InvalidJSONError as error:
+        raise kind(f"{doing}: {_odd(error)}") from error
     except (docker_errors().DockerException, requests.RequestException) as error:
         raise kind(f"{doing}: {first_line(error)}") from error
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        raise kind(f"{doing}: {_odd(error)}") from error
+
+
+def _odd(error: Exception) -> str:
+    said = f"{type(error).__name__}: {first_line(error)}"
+    return f"nobody understands what the container engine answers ({said}); {_START} again"
 
 
 def lacks_program(error: EngineError) -> bool:
@@ -57,7 +68,7 @@ def lacks_program(error: EngineError) -> bool:
 
 def first_line(error: BaseException) -> str:
     text = str(getattr(error, "explanation", None) or error).strip()
-    return harmless(text).split("\n", 1)[0] or type(error).__name__
+    return harmless(text).split("\n", 1)[0][:_LONGEST] or type(error).__name__
 
 
 def unreachable(error: BaseException, url: str) -> str:

@@ -96,8 +96,9 @@ class Running:
             with self._watch() as watch, translated(f"wait for {self._spec.command[0]} in {self._spec.image}"):
                 timed_out = self._wait()
             copier.join(timeout=30)
-            state = self._state()
-        code, oom = int(state["ExitCode"]), bool(state.get("OOMKilled"))
+            with translated("inspect a container"):
+                state = self._state()
+                code, oom = int(state["ExitCode"]), bool(state.get("OOMKilled"))
         return RunResult(code, log.text, timed_out, oom, watch.excess, watch.pids_met)
 
     def commit(self, repository: str, tag: str, labels: Mapping[str, str]) -> str:
@@ -107,11 +108,10 @@ class Running:
             changes = ['CMD ["/bin/sh"]', *(f"LABEL {key}={value}" for key, value in labels.items())]
             # The labels once more: Podman reads the changes only, as they stand, quotes and all.
             row = self._api.commit(self._name, repository, tag, changes=changes, conf={"Labels": dict(labels)})
-        return str(row["Id"])
+            return str(row["Id"])
 
     def _state(self) -> Mapping[str, Any]:
-        with translated("inspect a container"):
-            state: Mapping[str, Any] = self._api.inspect_container(self._name)["State"]
+        state: Mapping[str, Any] = self._api.inspect_container(self._name)["State"]
         return state
 
     def _watch(self) -> Watch:
@@ -119,7 +119,8 @@ class Running:
         spec = self._spec
         writable = [mount.source for mount in spec.mounts if not mount.read_only]
         writable += [spec.scratch] if spec.scratch else []
-        pid = int(self._state().get("Pid") or 0)
+        with translated("inspect a container"):
+            pid = int(self._state().get("Pid") or 0)
         return Watch(writable if spec.hardened else (), spec.limits.disk, pid, self._kill)
 
     def _kill(self) -> None:
