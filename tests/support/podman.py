@@ -61,7 +61,8 @@ class Podman:
         runtime.chmod(0o755)
         with open(self.directory / "log", "wb") as log:
             service = self.command("system", "service", "--time=0", self.url)
-            self._service = subprocess.Popen(service, stdout=log, stderr=log)
+            # Of a container that runs out of memory, its monitor notes so in the current directory.
+            self._service = subprocess.Popen(service, stdout=log, stderr=log, cwd=self.directory)
         end = time.monotonic() + 30
         while not (self.directory / "podman.sock").exists():
             assert self._service.poll() is None, (self.directory / "log").read_text()
