@@ -41,20 +41,27 @@ try:
 except ConfigurationError:
     print(PyPI.simple_url)
 """
-_COMMAND = ("-m", "pip", "config", "get", "global.index-url")
+_COMMAND = """
+import sys
+sys.path[:] = filter(None, sys.path)
+import runpy
+sys.argv[:] = ["pip", "config", "get", "global.index-url"]
+runpy.run_module("pip", run_name="__main__", alter_sys=True)
+"""
 
 
 def default_url() -> str:
     """The index that this machine's pip is configured for, else pip's own default."""
-    found = os.environ.get("PIP_INDEX_URL") or _said("-c", _ASK) or _said(*_COMMAND)
+    found = os.environ.get("PIP_INDEX_URL") or _said(_ASK) or _said(_COMMAND)
     if not found:
         raise PackageIndexError("index:url is not set and Salt's Python has no pip that could tell; set index:url")
     return found
 
 
-def _said(*words: str) -> str:
-    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=60, check=False)
-    return done.stdout.strip() if done.returncode == 0 else ""
+def _said(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    # What Python itself runs at its start (.pth, sitecustomize) may have printed something before.
+    return done.stdout.strip().rpartition("\n")[2] if done.returncode == 0 else ""
 
 
 class Client:

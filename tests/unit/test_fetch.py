@@ -367,11 +367,37 @@ def test_the_index_of_pips_configuration_file(monkeypatch: pytest.MonkeyPatch, t
     assert default_url() == "https://from-file.internal/simple"
 
 
+def _somewhere(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
+    """Let us be where somebody else has put what is called like what we import."""
+    for name in ("pip", "runpy"):
+        (place / name).mkdir()
+        (place / name / "__init__.py").write_text(f"open({str(place / 'run')!r}, 'w')\nraise SystemExit")
+    monkeypatch.chdir(place)
+
+
+def test_nothing_is_run_that_is_called_pip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nor where pip cannot be asked the short way."""
+    _somewhere(monkeypatch, tmp_path)
+    monkeypatch.setattr(fetch, "_ASK", "raise SystemExit('pip is another one by now')")
+    monkeypatch.delenv("PIP_INDEX_URL", raising=False)
+    (tmp_path / "pip.conf").write_text("[global]\nindex-url = https://from-file.internal/simple\n")
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+    assert default_url() == "https://from-file.internal/simple"
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_a_site_prints_is_no_index(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("print('welcome')")
+    (tmp_path / "pip.conf").write_text("[global]\nindex-url = https://from-file.internal/simple\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.delenv("PIP_INDEX_URL", raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+    assert default_url() == "https://from-file.internal/simple"
+
+
 def test_pips_own_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Whatever is called pip where somebody happens to be, and without pip in this process."""
-    (tmp_path / "pip").mkdir()
-    (tmp_path / "pip" / "__init__.py").write_text("raise SystemExit('not this one')")
-    monkeypatch.chdir(tmp_path)
+    _somewhere(monkeypatch, tmp_path)
     monkeypatch.delenv("PIP_INDEX_URL", raising=False)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     loggers = logging.getLoggerClass()
