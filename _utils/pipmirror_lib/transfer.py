@@ -52,7 +52,12 @@ class Transfer:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, traceback: object) -> None:
-        self._file.close()
+        try:
+            with self._writing():  # the last bytes of it
+                self._file.close()
+        except MirrorError:
+            self._target.unlink(missing_ok=True)
+            raise
         if kind is MirrorError or (kind and not self._sha256):
             self._target.unlink(missing_ok=True)
 

@@ -240,11 +240,15 @@ def test_what_was_brought_to_its_end_meanwhile_is_nobodys_beginning(
         assert place not in (target, tmp_path / f"{NAME}.part")
 
 
-def test_a_disk_that_takes_no_more_keeps_nothing(tmp_path: Path, server: LocalIndex) -> None:
+@pytest.mark.parametrize(
+    "limit", [HALF, None], ids=["in the middle", "at the last bytes, which are written at the end"]
+)
+def test_a_disk_that_takes_no_more_keeps_nothing(tmp_path: Path, server: LocalIndex, limit: int | None) -> None:
+    limit = server.files[NAME].size - 1 if limit is None else limit
     asking = Client(Settings(url=server.url, retries=0, timeout=5))
     url, digest = server.url.replace("/simple/", f"/files/{NAME}"), server.files[NAME].sha256
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (HALF, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     try:
         with pytest.raises(MirrorError, match=r"cannot write .*: File too large"):
             asking.download(url, tmp_path / "got", digest, None)
