@@ -1,7 +1,7 @@
 """Requests to an index and to wherever it sends us: credentials, certificates, proxies, redirects, patience.
 
-Each step of a redirect is a request of its own, with the credentials, trust and proxy of its own host. This process
-alone holds the credentials; they never leave it for a container, a log or a file.
+Each step of a redirect is a request of its own, with the credentials, trust and proxy of its own host. This process,
+and the one that downloads for it, alone hold the credentials; they never leave them for a container, a log or a file.
 """
 
 from __future__ import annotations

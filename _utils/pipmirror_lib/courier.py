@@ -4,7 +4,8 @@ TLS gives out 16 KB at a time, and for each of them a thread needs the interpret
 pages hardly lets go: beside one, the downloads of a whole mirror take twice as long as alone, and it waits for them.
 
 The process is told everything through its standard input, credentials included; nothing of that stands on its command
-line or in its environment. It starts nothing itself, and ends when whoever started it does, however that ends.
+line or in its environment. It starts nothing itself, and ends when whoever started it does, however that ends: what it
+was writing may be gone on with by another run at once. One that says nothing any more is ended and done without.
 """
 
 from __future__ import annotations
@@ -16,15 +17,18 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
+import traceback
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import asdict
 from itertools import count
 from pathlib import Path
 from typing import IO, Any
 
-from pipmirror_lib.errors import MirrorError, PackageIndexError, PipmirrorError
+from pipmirror_lib import children
+from pipmirror_lib.errors import MirrorError, PackageIndexError, PipmirrorError, why
 from pipmirror_lib.fetch import CONNECTIONS, Client
 from pipmirror_lib.logs import harmless
 from pipmirror_lib.settings import Index
@@ -32,28 +36,34 @@ from pipmirror_lib.settings import Index
 log = logging.getLogger(__name__)
 # Bytes to fetch from which on another process is worth its start, and for which a single file waits until it is there.
 MANY, LARGE = 16 << 20, 1 << 20
-_READY = "ready\n"
-_KINDS = {kind.__name__: kind for kind in (MirrorError, PackageIndexError)}
-# This very library, whichever others of its name the path leads to.
+# Seconds between two signs of life, and without any until nobody waits for it any more.
+BEAT, SILENCE = 1.0, 30.0
+_ALIVE: tuple[object, ...] = (0, "", "", [])
+_SIGN = json.dumps(_ALIVE) + "\n"
+_KINDS = {kind.__name__: kind for kind in (MirrorError, PackageIndexError, OSError)}
+# This very library, whichever others of its name the path leads to, and nothing that lies in the current directory.
+# What Python itself runs at its start may have written anything; what is written from now on is for nobody.
 _BEGIN = """
-import json, os, sys
+import sys
+sys.path[:] = filter(None, sys.path)
+import json, os
 from importlib import import_module, util
-answers = os.fdopen(os.dup(1), "w")
+answers = os.fdopen(os.dup(1), "w", encoding="ascii")
 os.dup2(2, 1)
 told = json.loads(sys.stdin.readline())
 sys.path[:] = told["path"]
 spec = util.spec_from_file_location(told["package"], told["file"])
 sys.modules[spec.name] = module = util.module_from_spec(spec)
 spec.loader.exec_module(module)
-import_module(told["module"]).serve(told["settings"], sys.stdin, answers)
+import_module(told["module"]).serve(told["settings"], told["starter"], sys.stdin, answers)
 """
 
 
 class Gone(PipmirrorError):
-    """The process is no more; what it was asked for can still be fetched here."""
+    """The process is no more, or is short of something itself; what it was asked for can still be fetched here."""
 
     def __init__(self) -> None:
-        super().__init__("the process that fetches files has ended")
+        super().__init__("the process that fetches files cannot do it")
 
 
 class Courier:
@@ -64,10 +74,12 @@ class Courier:
         self._lock = threading.Lock()
         self._volume = 0
         self._process: subprocess.Popen[str] | None = None
-        self._reader: threading.Thread | None = None
-        self._numbers = count()
+        self._thread: threading.Thread | None = None
+        self._begun = threading.Event()
+        self._numbers = count(1)
         self._waiting: dict[int, Future[str]] = {}
         self._is_ready = threading.Event()
+        self._heard = 0.0
         self._ended = False
 
     def takes(self, size: int | None) -> bool:
@@ -75,37 +87,12 @@ class Courier:
         size = LARGE if size is None else size
         with self._lock:
             self._volume += size
-            if self._process is None and self._volume >= MANY and not self._ended:
-                self._start()
+            if self._thread is None and self._volume >= MANY and not self._ended:
+                self._thread = threading.Thread(target=self._attend, name="pipmirror-courier", daemon=True)
+                self._thread.start()
+                self._begun.wait()
             running = self._process is not None and not self._ended
         return running and (size >= LARGE or self._is_ready.is_set())
-
-    def _start(self) -> None:
-        here = Path(__file__).resolve().parent
-        told = {
-            **{"path": list(filter(None, sys.path)), "package": __package__, "module": __name__},
-            **{"file": str(here / "__init__.py"), "settings": asdict(self._settings)},
-        }
-        try:
-            errors = tempfile.TemporaryFile()  # noqa: SIM115  # nobody reads meanwhile, and a pipe would be full some time
-            self._process = process = subprocess.Popen(
-                [sys.executable, "-W", "ignore", "-c", _BEGIN],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                start_new_session=True,  # Ctrl-C is for us, and we end it
-            )
-        except OSError as error:
-            log.warning("pipmirror: downloads have no process of their own: %s", error)
-            self._ended = True
-            return
-        with suppress(OSError):  # it has just ended, which its reader tells
-            _say(process.stdin, told)
-        self._reader = threading.Thread(
-            target=self._read, args=(process, errors), name="pipmirror-courier", daemon=True
-        )
-        self._reader.start()
 
     def download(
         self,
@@ -116,50 +103,94 @@ class Courier:
         credentials: tuple[str, str] | None = None,
         promise: str = "its page",
     ) -> str:
-        """As a Client does; raises Gone where there is nobody to do it any more."""
+        """As a Client does; raises Gone where that must be done without it."""
         answer: Future[str] = Future()
         with self._lock:
             if self._ended or self._process is None:
                 raise Gone
             number = next(self._numbers)
             self._waiting[number] = answer
-            with suppress(OSError):  # it has just ended, which its reader tells
-                _say(self._process.stdin, [number, url, str(target), sha256, size, credentials, promise])
+            _say(self._process.stdin, [number, url, str(target), sha256, size, credentials, promise])
+        while not wait([answer], SILENCE).done:
+            if time.monotonic() - self._heard > SILENCE:
+                self._process.kill()
         return answer.result()
 
     def close(self) -> None:
         """At once, whatever it is doing."""
-        with self._lock:
-            self._ended = True
-            process, reader = self._process, self._reader
+        self._ended = True  # without the lock: who has it may be waiting for the process
+        process, thread = self._process, self._thread
         if process:
             process.kill()
-        if reader and reader is not threading.current_thread():
-            reader.join()
+        if thread and thread is not threading.current_thread():
+            thread.join()
 
-    def _read(self, process: subprocess.Popen[str], errors: IO[bytes]) -> None:
+    def _attend(self) -> None:
+        """From its start to its end in one thread: the system ends it when the thread that has started it ends."""
+        said = ""
         try:
-            for line in process.stdout or ():
-                self._take(line)
-        finally:
-            process.kill()  # it may have closed its output alone
-            process.wait()
-            with errors:
+            # Nobody reads meanwhile what it says of itself, and a pipe would be full some time.
+            with tempfile.TemporaryFile() as errors:
+                self._start(errors)
+                self._begun.set()
+                status = self._listen()
                 errors.seek(0)
-                self._end(errors.read()[-1000:].decode("utf-8", "replace").strip())
-            process.communicate()  # what it has not read is lost
+                said = errors.read()[-1000:].decode("utf-8", "replace").strip() or f"status {status}"
+        except OSError as error:
+            said = why(error)
+        except (ValueError, TypeError, LookupError) as error:
+            said = f"nobody understands what it says: {error}"
+        finally:
+            self._begun.set()
+            self._end(said)
 
-    def _take(self, line: str) -> None:
-        if not self._is_ready.is_set():
-            if line == _READY:
-                self._is_ready.set()
-            else:  # this machine's Python says something when it starts
-                log.debug("pipmirror: the process for downloads says %s", harmless(line.strip()))
-            return
-        number, sha256, kind, text = json.loads(line)
+    def _start(self, errors: IO[bytes]) -> None:
+        here = Path(__file__).resolve().parent
+        path = [place for place in sys.path if place and isinstance(place, str)]
+        told = {
+            **{"path": path, "package": __package__, "file": str(here / "__init__.py"), "module": __name__},
+            **{"settings": asdict(self._settings), "starter": os.getpid()},
+        }
+        self._heard = time.monotonic()
+        self._process = process = subprocess.Popen(
+            children.dying([sys.executable or "", "-W", "ignore", "-c", _BEGIN]),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,  # Ctrl-C is for us, and we end it
+        )
+        if self._ended:
+            process.kill()
+        _say(process.stdin, told)
+
+    def _listen(self) -> int:
+        """Until it ends, or says what nobody understands; with which status it has ended."""
+        process = self._process
+        if process is None or process.stdin is None or process.stdout is None:
+            raise ValueError("it has no pipes")
+        try:
+            for line in process.stdout:
+                self._heard = time.monotonic()
+                if line == _SIGN:
+                    self._is_ready.set()
+                elif self._is_ready.is_set():
+                    self._pass_on(*json.loads(line))
+                else:  # this machine's Python says something when it starts
+                    log.debug("pipmirror: the process for downloads says %s", harmless(line.strip()))
+        finally:
+            process.kill()
+            process.wait()
+            process.stdout.close()
+            with suppress(OSError):  # what it was not told any more
+                process.stdin.close()
+        return process.returncode
+
+    def _pass_on(self, number: int, sha256: str, kind: str, text: list[Any]) -> None:
         answer = self._waiting.pop(number)
         if kind:
-            answer.set_exception(_KINDS.get(kind, RuntimeError)(text))
+            answer.set_exception(_KINDS[kind](*text) if kind in _KINDS else Gone())
         else:
             answer.set_result(sha256)
 
@@ -174,12 +205,23 @@ class Courier:
 
 
 def _say(stream: IO[str] | None, what: object) -> None:
-    if stream:
-        stream.write(json.dumps(what) + "\n")
-        stream.flush()
+    # Who has just ended hears nothing any more, which his listener finds out.
+    with suppress(OSError, ValueError):
+        if stream:
+            stream.write(json.dumps(what) + "\n")
+            stream.flush()
 
 
-def serve(settings: Mapping[str, Any], questions: IO[str], answers: IO[str]) -> None:
+def _told(error: Exception) -> tuple[str, list[Any]]:
+    """Kind and arguments, as whoever asked shall get them; for anything else he tries it himself."""
+    if isinstance(error, OSError):
+        place = None if error.filename is None else str(error.filename)
+        return "OSError", [error.errno, error.strerror, place] if error.errno else [str(error)]
+    kind = type(error).__name__
+    return kind, [str(error)]
+
+
+def serve(settings: Mapping[str, Any], starter: int, questions: IO[str], answers: IO[str]) -> None:
     """In the other process: fetch what is asked for, until nobody can ask any more."""
     known: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
     client, lock = Client(Index(**known)), threading.Lock()
@@ -190,14 +232,23 @@ def serve(settings: Mapping[str, Any], questions: IO[str], answers: IO[str]) -> 
 
     def fetch(number: int, url: str, target: str, sha256: str, size: int | None, *of_url: Any) -> None:
         try:
-            say(number, client.download(url, Path(target), sha256, size, *of_url), "", "")
+            say(number, client.download(url, Path(target), sha256, size, *of_url), "", [])
         except Exception as error:  # whoever asked gets it, and tells
-            text = str(error) if type(error).__name__ in _KINDS else f"{type(error).__name__}: {error}"
-            say(number, "", type(error).__name__, text)
+            say(number, "", *_told(error))
 
-    pool = ThreadPoolExecutor(CONNECTIONS)
-    answers.write(_READY)
-    answers.flush()
-    for line in questions:
-        pool.submit(fetch, *json.loads(line))
-    os._exit(0)  # nobody is left who could want what is under way
+    def live() -> None:
+        while os.getppid() == starter:  # where others have a copy of the pipe, its end is not to be seen there
+            say(*_ALIVE)
+            time.sleep(BEAT)
+        os._exit(0)
+
+    try:
+        answers.write("\n")
+        threading.Thread(target=live, daemon=True).start()
+        pool = ThreadPoolExecutor(CONNECTIONS)
+        for line in questions:
+            pool.submit(fetch, *json.loads(line))
+    except Exception:
+        traceback.print_exc()
+    finally:
+        os._exit(0)  # nobody is left who could want what is under way

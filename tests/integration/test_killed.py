@@ -11,12 +11,15 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
+from pipmirror_lib import courier
 
 from tests.support.leaks import abandoned, containers, nothing_left, until
 from tests.support.localindex import Fault
 from tests.support.site import PRE_COMMAND, Site
+from tests.support.watching import couriers_of
 
 pytestmark = pytest.mark.integration
 
@@ -88,6 +91,33 @@ def test_killed_while_it_downloads(site: Site) -> None:
     assert not site.public().is_dir() or not site.wheels()
     site.index.fail.clear()
     finished(site)
+
+
+@pytest.mark.parametrize(
+    "how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda how: how.name
+)
+def test_ended_while_another_process_downloads(site: Site, how: signal.Signals) -> None:
+    """It ends with the one that has started it, whatever ends that; what it has brought is not fetched again."""
+    name = site.wheel("large", files={"noise.bin": random.randbytes(courier.MANY)})
+    site.settings["packages"] = ["alpha", "large"]
+    site.index.fail[".metadata"] = Fault(times=None)  # none
+    site.index.fail[f"/files/{name}"] = Fault(truncate_at=courier.MANY // 2, stall=60, times=None)
+    process = site.minion.start("pipmirror.sync")
+    place = site.target / ".pipmirror" / ".downloads"
+    try:
+        half = courier.MANY // 2 - (1 << 20)
+        assert until(lambda: any(part.stat().st_size >= half for part in place.glob("*/large*.part")))
+        (fetching,) = couriers_of(process.pid)
+        process.send_signal(how)
+        process.wait(timeout=30)
+    finally:
+        process.kill()
+        process.wait()
+    assert until(lambda: not Path(f"/proc/{fetching}").exists())
+    site.index.fail.clear()
+    assert not site.public().is_dir() or not site.wheels()
+    finished(site)
+    assert [request.status for request in site.index.requests_of(name)] == [200, 206]
 
 
 def test_killed_while_it_prepares_an_image(site: Site) -> None:

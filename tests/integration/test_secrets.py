@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pipmirror_lib import courier
 
 from tests.integration.test_direct import sources
 from tests.support import gpg
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.integration
 BUILT = {"omega-1.0-py3-none-any.whl", "sigma-1.0-py3-none-any.whl"}
 FETCHED = {
     *("alpha-1.0-py3-none-any.whl", "beta-1.0-py3-none-any.whl", "extra-1.0-py3-none-any.whl"),
-    *("noted-1.0-py3-none-any.whl", "linked-1.0-py3-none-any.whl"),
+    *("noted-1.0-py3-none-any.whl", "linked-1.0-py3-none-any.whl", "large-1.0-py3-none-any.whl"),
 }
 
 
@@ -75,6 +76,7 @@ def guarded(site: Site, tmp_path: Path, on_build: str) -> Iterator[Guarded]:
         site.index.tls = authority.context()
         site.index.username, site.index.password = "index", passwords["index"]
         site.index.start()
+        site.wheel("large", files={"noise.bin": random.token_bytes(courier.MANY)})
         site.sdist("omega", intree_backend=True, build_requires=[], on_build=on_build)
         repository = git.repository("sigma")
         files = sources(tmp_path / "sigma", "1.0", on_build)
@@ -91,7 +93,7 @@ def guarded(site: Site, tmp_path: Path, on_build: str) -> Iterator[Guarded]:
         )
         linked = others["linked"].url.replace("/simple/", "/files/linked-1.0-py3-none-any.whl")
         site.settings["packages"] = [
-            *("alpha", "extra", "noted", "omega"),
+            *("alpha", "extra", "large", "noted", "omega"),
             _with("linked", passwords, linked),
             f"sigma @ git+{_with('git', passwords, repository.url)}",
         ]
@@ -116,6 +118,7 @@ def test_secrets_stay_with_the_process_that_uses_them(guarded: Guarded) -> None:
     # What was looked at was there to be seen.
     assert len(watcher.containers) >= 3, "two builds and a proof"
     assert "git" in watcher.programs
+    assert watcher.couriers, "where there is much to fetch, another process does"
     assert watcher.faults == []
     told = [answer]
     for words in (

@@ -34,7 +34,8 @@ class End(NamedTuple):
 class Runs:
     """Give each run a declaration (`declare`'s arguments), and when it dies: before a step, or after seconds.
 
-    With `full`, it lives on, but from that step on nothing more can be written.
+    With `full`, it lives on, but from that step on nothing more can be written. `apart` has downloads in a process of
+    their own, however little there is to fetch.
     """
 
     def __enter__(self) -> Runs:
@@ -55,11 +56,19 @@ class Runs:
         self.process.wait(timeout=30)
 
     def run(
-        self, place: Path, declared: dict[str, Any], *, step: int = 0, seconds: float = 0, full: bool = False
+        self,
+        place: Path,
+        declared: dict[str, Any],
+        *,
+        step: int = 0,
+        seconds: float = 0,
+        full: bool = False,
+        apart: bool = False,
     ) -> End:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        order = {"place": str(place), "declared": declared, "step": step, "seconds": seconds, "full": full}
+        when = {"step": step, "seconds": seconds, "full": full, "apart": apart}
+        order = {"place": str(place), "declared": declared, **when}
         self.process.stdin.write(json.dumps(order) + "\n")
         self.process.stdin.flush()
         return End(**json.loads(self.process.stdout.readline()))
@@ -85,9 +94,12 @@ def _serve() -> None:
 
 
 def _one(order: dict[str, Any], writer: int) -> None:
-    from pipmirror_lib import sync
+    from pipmirror_lib import courier, sync
 
     from tests.support.mirrors import declare
+
+    if order["apart"]:
+        courier.MANY = courier.LARGE = 0
 
     place = Path(order["place"])
     mirror = declare(place, **order["declared"])

@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from pipmirror_lib import courier
+
+BEGIN = courier._BEGIN.encode()
 Pair = tuple[str, str]
 
 
@@ -76,6 +79,7 @@ class Watcher:
     faults: list[str] = field(default_factory=list)
     containers: set[str] = field(default_factory=set)
     programs: set[str] = field(default_factory=set)
+    couriers: set[int] = field(default_factory=set)
     images: set[str] = field(default_factory=set)
 
     def __enter__(self) -> Watcher:
@@ -95,10 +99,12 @@ class Watcher:
 
     def _processes(self) -> None:
         while not self._end.wait(0.01):
-            for pid in _descendants(self.root):
+            for pid in descendants(self.root):
                 with suppress(OSError):
                     command = Path(f"/proc/{pid}/cmdline").read_bytes()
                     self.programs.add(Path(command.split(b"\0")[0].decode() or "?").name)
+                    if BEGIN in command:
+                        self.couriers.add(pid)
                     self._note(f"command line {command[:80]!r}", command)
                     self._note(f"environment of {command[:80]!r}", Path(f"/proc/{pid}/environ").read_bytes())
 
@@ -143,7 +149,17 @@ else:
 """
 
 
-def _descendants(root: int) -> list[int]:
+def couriers_of(root: int) -> list[int]:
+    """The processes that download for it."""
+    found = []
+    for pid in descendants(root):
+        with suppress(OSError):
+            if BEGIN in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(pid)
+    return found
+
+
+def descendants(root: int) -> list[int]:
     """Everything that the process has started, however far down."""
     parents: dict[int, list[int]] = {}
     for entry in os.listdir("/proc"):

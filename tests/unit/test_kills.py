@@ -158,13 +158,14 @@ def test_a_disk_that_is_full_from_a_random_step_on(world: World) -> None:
     assert told > KILLS // 4
 
 
-def test_killed_at_random_moments(world: World) -> None:
+@pytest.mark.parametrize("apart", [False, True], ids=["in one process", "downloads apart"])
+def test_killed_at_random_moments(world: World, apart: bool) -> None:
     chosen = random.Random(SEED)
     killed = 0
     for number in range(KILLS):
-        seconds = chosen.uniform(0.005, 0.25)
+        seconds = chosen.uniform(0.005, 0.75 if apart else 0.25)
         try:
-            killed += survive(world, f"moment-{number}", seconds=seconds)
+            killed += survive(world, f"moment-{apart:d}-{number}", seconds=seconds, apart=apart)
         except AssertionError as error:
             raise AssertionError(f"killed after {seconds:.4f} s (PIPMIRROR_SEED={SEED})") from error
     assert killed > KILLS // 4, "the moments were within the run"
