@@ -47,8 +47,15 @@ def base(engine: Engine, ensure: Callable[[str], None], tmp_path_factory: pytest
     return builder.prepare(engine, platform, LIMITS, workdir=place, rebuild_after=0, progress=ignore).id
 
 
+@pytest.fixture(autouse=True)
+def nothing_stays(engine: Engine) -> Iterator[None]:
+    yield
+    for info in engine.find({f"{LABEL}.platform": MARK}):
+        engine.remove_image(info.id)
+
+
 @pytest.fixture
-def prepared(engine: Engine, base: str, tmp_path: Path) -> Iterator[Callable[[str], None]]:
+def prepared(base: str, tmp_path: Path) -> Callable[[str], None]:
     """Prepare an image of this test's own, and profile it, by way of an engine's URL."""
     platform = Platform(name=MARK, image=base, sets=(), pre_command=f": {MARK} {time.monotonic()}")
 
@@ -59,9 +66,7 @@ def prepared(engine: Engine, base: str, tmp_path: Path) -> Iterator[Callable[[st
         builder.profile(Containers(found, image, platform), platform, LIMITS, workdir=tmp_path)
         found.close()
 
-    yield prepare
-    for info in engine.find({f"{LABEL}.platform": MARK}):
-        engine.remove_image(info.id)
+    return prepare
 
 
 def left() -> list[str]:
@@ -134,5 +139,3 @@ def test_killed_at_random_moments_of_preparing(site: Site, engine: Engine, base:
         assert nameless() <= site.nameless
         made = engine.find({f"{LABEL}.platform": MARK})
         assert [len(info.tags) for info in made] == [1] * (number + 2), "one of each recipe, and each is used"
-    for info in engine.find({f"{LABEL}.platform": MARK}):
-        engine.remove_image(info.id)
