@@ -104,9 +104,13 @@ class PlatformDirectory:
         except OSError as error:
             raise MirrorError(f"cannot write below {self.target}: {why(error)} ({error.filename})") from error
 
-    def own(self, path: Path | str | int, mode: int) -> None:
-        """Give it that mode, and the owner that the settings name; MirrorError where there is no such owner."""
-        owners.give(path, mode, self._owner)
+    def own(self, path: Path | str | int, mode: int, about: os.stat_result | None = None) -> None:
+        """Give it that mode, and the owner that the settings name; MirrorError where there is no such owner.
+
+        `about` is what is known of it, by whoever writes thousands.
+        """
+        if about is None or not owners.has(about, mode, self._owner):
+            owners.give(path, mode, self._owner)
 
     @cached_property
     def _owner(self) -> tuple[int, int]:

@@ -37,7 +37,12 @@ def own(path: Path, mode: int, files: Files) -> None:
 
 def give(path: Path | str | int, mode: int, owner: tuple[int, int]) -> None:
     """The same for one file of many, or an open one: names are not asked for again and again."""
-    if stat.S_IMODE(os.stat(path).st_mode) != mode:  # to set what is set costs the disk a transaction
-        os.chmod(path, mode)
+    os.chmod(path, mode)
     if owner != (SAME, SAME):
         os.chown(path, *owner)
+
+
+def has(about: os.stat_result, mode: int, owner: tuple[int, int]) -> bool:
+    """Whether it is so already; to set what is set costs the disk a transaction."""
+    wanted = zip(owner, (about.st_uid, about.st_gid), strict=True)
+    return stat.S_IMODE(about.st_mode) == mode and all(number in (SAME, found) for number, found in wanted)

@@ -33,24 +33,33 @@ class PageFiles:
         new = self._folder(page.rpartition("/")[0])
 
         def finish(descriptor: int) -> None:
-            self._directory.own(descriptor, self._directory.files.file_mode)
-            if not new:
-                _tell_apart(descriptor, page)
-            self.written[path] = look_of(os.stat(descriptor))
+            about = os.stat(descriptor)
+            self._directory.own(descriptor, self._directory.files.file_mode, about)
+            if not new and _tell_apart(descriptor, about, page):
+                about = os.stat(descriptor)
+            self.written[path] = look_of(about)
 
         durable.write_atomically(page, content, mode=self._directory.files.file_mode, finish=finish)
         self._altered.append(page)
 
     def _folder(self, path: str) -> bool:
         """Have a directory; whether it was made just now."""
-        new = self._folders.get(path)
-        if new is None:
-            self._folders[path] = new = not os.path.isdir(path)
-            if new:
-                self._folder(path.rpartition("/")[0])
-                os.mkdir(path, self._directory.files.dir_mode)
-                self._directory.own(path, self._directory.files.dir_mode)
-        return new
+        if path not in self._folders:
+            self._folders[path] = self._made(path)
+        return self._folders[path]
+
+    def _made(self, path: str) -> bool:
+        try:
+            os.mkdir(path)
+        except FileExistsError:
+            if os.path.isdir(path):
+                return False
+            raise
+        except FileNotFoundError:
+            self._folder(path.rpartition("/")[0])
+            os.mkdir(path)
+        self._directory.own(path, self._directory.files.dir_mode)
+        return True
 
     def remove(self, pages: Iterable[Path]) -> None:
         """Take pages away, and the directories in which nothing else lies."""
@@ -70,8 +79,8 @@ class PageFiles:
         durable.sync_all([*self._altered, *self._folders, *map(os.path.dirname, self._folders)])
 
 
-def _tell_apart(new: int, old: str) -> None:
-    """Let a page be younger than the one it replaces by a second at least.
+def _tell_apart(new: int, about: os.stat_result, old: str) -> bool:
+    """Let a page be younger than the one it replaces by a second at least; whether that had to be done.
 
     Web servers and clients tell versions of a file apart by size and whole seconds: who had seen another page of the
     same length in the same second would be told for ever that nothing had changed.
@@ -79,6 +88,8 @@ def _tell_apart(new: int, old: str) -> None:
     try:
         before = int(os.stat(old).st_mtime)
     except FileNotFoundError:
-        return
-    if os.stat(new).st_mtime < before + 1:
-        os.utime(new, (before + 1, before + 1))
+        return False
+    if about.st_mtime >= before + 1:
+        return False
+    os.utime(new, (before + 1, before + 1))
+    return True

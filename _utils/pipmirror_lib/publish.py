@@ -67,6 +67,10 @@ def _versions(texts: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(map(_spelled, sorted(dict.fromkeys(texts), key=parse_version))))
 
 
+# Of what thousands of files share.
+_escaped = lru_cache(maxsize=4096)(escape)
+
+
 @lru_cache(maxsize=65536)
 def _spelled(version: str) -> str:
     return str(parse_version(version))
@@ -74,7 +78,8 @@ def _spelled(version: str) -> str:
 
 def _file(filename: str, record: Record) -> tuple[str, str]:
     """(HTML, JSON) of a wheel."""
-    url = f"../../{filename if _PLAIN.fullmatch(filename) else quote(filename)}"
+    plain = _PLAIN.fullmatch(filename)
+    url, text = (f"../../{filename}", filename) if plain else (f"../../{quote(filename)}", escape(filename))
     sha256, metadata, python = record["sha256"], record["metadata_sha256"], record.get("requires_python")
     uploaded = in_utc(record["upload_time"]) if record.get("upload_time") else ""
     anchor = f'<a href="{url}#sha256={sha256}"'
@@ -86,14 +91,14 @@ def _file(filename: str, record: Record) -> tuple[str, str]:
     if not uploaded:  # a key of our own, for people
         entry += ',"_upload-time-is":"when it came into this mirror"'
     if python:
-        anchor += f' data-requires-python="{escape(python)}"'
+        anchor += f' data-requires-python="{_escaped(python)}"'
         entry += f',"requires-python":{_json(python)}'
     anchor += f' data-core-metadata="sha256={metadata}"'
     yanked = yanks.told(record)
     if yanked is not None:
         anchor += f' data-yanked="{escape(yanked)}"'  # a bare attribute is ignored by pip
         entry += f',"yanked":{_json(yanked) if yanked else "true"}'
-    return f"{anchor}>{escape(filename)}</a>", f"{entry}}}"
+    return f"{anchor}>{text}</a>", f"{entry}}}"
 
 
 def _html(title: str, lines: Iterable[str]) -> str:

@@ -142,6 +142,14 @@ def test_what_is_asked_for_is_served(plain: Served, accept: str, kind: str) -> N
         assert plain.get(f"{PLATFORM}/{path}", Accept=accept).headers["Content-Type"] == kind
 
 
+def test_a_page_by_its_name_is_that_page(plain: Served) -> None:
+    for kind, name in ((JSON_TYPE, "index.json"), ("text/html; charset=utf-8", "index.html")):
+        for path in ("simple/", "simple/alpha/"):
+            page = plain.get(f"{PLATFORM}/{path}{name}", Accept="text/html")
+            assert (page.status_code, page.headers["Content-Type"]) == (200, kind)
+            assert page.headers["Cache-Control"] == "no-cache"
+
+
 def test_nothing_hidden_is_served(plain: Served) -> None:
     assert (plain.site.target / ".pipmirror" / PLATFORM / "manifest.json").is_file()
     hidden = (".pipmirror", "%2epipmirror", "%2Epipmirror", ".%70ipmirror", "/.pipmirror", ".PIPMIRROR")

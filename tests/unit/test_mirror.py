@@ -106,6 +106,26 @@ def test_no_manifest_is_an_empty_one(directory: PlatformDirectory) -> None:
     assert directory.profile() is None
 
 
+def test_a_wheel_is_a_line_of_the_manifest_and_is_the_same_when_it_is_read(directory: PlatformDirectory) -> None:
+    record = {
+        "size": 1,
+        "sha256": "x",
+        "origin": "built",
+        "metadata_sha256": "y",
+        "admitted": "z",
+        "source": {"b": "a"},
+    }
+    names = ["b-1-py3-none-any.whl", "a-1-py3-none-any.whl"]
+    directory.save_manifest({"wheels": dict.fromkeys(names, record), "format": 1})
+    lines = directory.manifest_path.read_text().splitlines()
+    assert [line.split('"')[1] for line in lines[1:-1]] == sorted(names)
+    read = directory.manifest()
+    assert read == {"format": 1, "wheels": dict.fromkeys(names, record)}
+    assert [list(found) for found in read["wheels"].values()] == [list(record)] * 2, "keys in their order"
+    directory.save_manifest({"format": 1, "wheels": {}})
+    assert directory.manifest() == {"format": 1, "wheels": {}}
+
+
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", "null", '{"format": 99, "wheels": {}}', '{"format": 1, "wheels": []}']
 )

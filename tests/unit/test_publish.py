@@ -230,6 +230,20 @@ def test_a_page_is_for_its_readers_from_the_first_moment_on(
     assert modes[:6] == [0o644] * 6
 
 
+def test_a_page_whose_mode_is_right_is_not_touched_once_more(
+    directory: PlatformDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed: list[object] = []
+    chmod = os.chmod
+    monkeypatch.setattr(os, "chmod", lambda path, mode: (chmod(path, mode), changed.append(path)))
+    before = os.umask(0o022)
+    try:
+        go(directory)
+    finally:
+        os.umask(before)
+    assert [path for path in changed if isinstance(path, int)] == [], "no open file"
+
+
 def test_no_two_versions_of_a_page_are_of_one_second(directory: PlatformDirectory) -> None:
     """Size and second are all that a web server's ETag has."""
     page, seconds = directory.public / "simple" / "demo-pkg" / "index.json", []
