@@ -44,5 +44,4 @@ def give(path: Path | str | int, mode: int, owner: tuple[int, int]) -> None:
 
 def has(about: os.stat_result, mode: int, owner: tuple[int, int]) -> bool:
     """Whether it is so already; to set what is set costs the disk a transaction."""
-    wanted = zip(owner, (about.st_uid, about.st_gid), strict=True)
-    return stat.S_IMODE(about.st_mode) == mode and all(number in (SAME, found) for number, found in wanted)
+    return stat.S_IMODE(about.st_mode) == mode and owner in ((SAME, SAME), (about.st_uid, about.st_gid))

@@ -76,7 +76,8 @@ class PageFiles:
 
     def flush(self) -> None:
         """Wait until the disk has all of it."""
-        durable.sync_all([*self._altered, *self._folders, *map(os.path.dirname, self._folders)])
+        above = {folder.rpartition("/")[0] for folder in self._folders}
+        durable.sync_all([*self._altered, *self._folders, *above])
 
 
 def _tell_apart(new: int, about: os.stat_result, old: str) -> bool:
