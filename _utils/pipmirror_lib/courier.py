@@ -2,6 +2,7 @@
 
 TLS gives out 16 KB at a time, and for each of them a thread needs the interpreter's lock, which a decision that reads
 pages hardly lets go: beside one, the downloads of a whole mirror take twice as long as alone, and it waits for them.
+What has come is opened there as well, for its METADATA.
 
 The process is told everything through its standard input, credentials included; nothing of that stands on its command
 line or in its environment. It starts nothing itself, and ends when whoever started it does, however that ends: what it
@@ -19,7 +20,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import asdict
@@ -28,10 +29,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from pipmirror_lib import children
-from pipmirror_lib.errors import MirrorError, PackageIndexError, PipmirrorError, why
+from pipmirror_lib.errors import MirrorError, MisnamedError, PackageIndexError, PipmirrorError, WheelError, why
 from pipmirror_lib.fetch import CONNECTIONS, Client
 from pipmirror_lib.logs import harmless
 from pipmirror_lib.settings import Index
+from pipmirror_lib.wheels import Metadata, checked_metadata
 
 log = logging.getLogger(__name__)
 # Bytes to fetch from which on another process is worth its start, and for which a single file waits until it is there.
@@ -40,7 +42,7 @@ MANY, LARGE = 16 << 20, 1 << 20
 BEAT, SILENCE = 1.0, 30.0
 _ALIVE: tuple[object, ...] = (0, "", "", [])
 _SIGN = json.dumps(_ALIVE) + "\n"
-_KINDS = {kind.__name__: kind for kind in (MirrorError, PackageIndexError, OSError)}
+_KINDS = {kind.__name__: kind for kind in (MirrorError, MisnamedError, OSError, PackageIndexError, WheelError)}
 # This very library, whichever others of its name the path leads to, and nothing that lies in the current directory.
 # What Python itself runs at its start may have written anything; what is written from now on is for nobody.
 _BEGIN = """
@@ -77,7 +79,7 @@ class Courier:
         self._thread: threading.Thread | None = None
         self._begun = threading.Event()
         self._numbers = count(1)
-        self._waiting: dict[int, Future[str]] = {}
+        self._waiting: dict[int, Future[Any]] = {}
         self._is_ready = threading.Event()
         self._heard = 0.0
         self._ended = False
@@ -104,13 +106,25 @@ class Courier:
         promise: str = "its page",
     ) -> str:
         """As a Client does; raises Gone where that must be done without it."""
-        answer: Future[str] = Future()
+        return str(self._asked("download", url, str(target), sha256, size, credentials, promise))
+
+    @property
+    def is_ready(self) -> bool:
+        return self._is_ready.is_set() and not self._ended
+
+    def checked_metadata(self, wheel: Path, filename: str) -> tuple[bytes, Metadata]:
+        """As wheels.checked_metadata: archives of thousands of files take long to open. Raises Gone as well."""
+        content, data = self._asked("metadata", str(wheel), filename)
+        return content.encode("latin-1"), Metadata.from_data(data)
+
+    def _asked(self, task: str, *arguments: object) -> Any:
+        answer: Future[Any] = Future()
         with self._lock:
             if self._ended or self._process is None:
                 raise Gone
             number = next(self._numbers)
             self._waiting[number] = answer
-            _say(self._process.stdin, [number, url, str(target), sha256, size, credentials, promise])
+            _say(self._process.stdin, [number, task, *arguments])
         while not wait([answer], SILENCE).done:
             if time.monotonic() - self._heard > SILENCE:
                 self._process.kill()
@@ -187,12 +201,12 @@ class Courier:
                 process.stdin.close()
         return process.returncode
 
-    def _pass_on(self, number: int, sha256: str, kind: str, text: list[Any]) -> None:
+    def _pass_on(self, number: int, result: Any, kind: str, text: list[Any]) -> None:
         answer = self._waiting.pop(number)
         if kind:
             answer.set_exception(_KINDS[kind](*text) if kind in _KINDS else Gone())
         else:
-            answer.set_result(sha256)
+            answer.set_result(result)
 
     def _end(self, said: str) -> None:
         with self._lock:
@@ -230,9 +244,18 @@ def serve(settings: Mapping[str, Any], starter: int, questions: IO[str], answers
         with lock:
             _say(answers, answer)
 
-    def fetch(number: int, url: str, target: str, sha256: str, size: int | None, *of_url: Any) -> None:
+    def download(url: str, target: str, *of_url: Any) -> str:
+        return client.download(url, Path(target), *of_url)
+
+    def metadata(wheel: str, filename: str) -> tuple[str, dict[str, Any]]:
+        content, found = checked_metadata(Path(wheel), filename)
+        return content.decode("latin-1"), asdict(found)
+
+    tasks: dict[str, Callable[..., object]] = {"download": download, "metadata": metadata}
+
+    def work(number: int, task: str, *arguments: Any) -> None:
         try:
-            say(number, client.download(url, Path(target), sha256, size, *of_url), "", [])
+            say(number, tasks[task](*arguments), "", [])
         except Exception as error:  # whoever asked gets it, and tells
             say(number, "", *_told(error))
 
@@ -247,7 +270,7 @@ def serve(settings: Mapping[str, Any], starter: int, questions: IO[str], answers
         threading.Thread(target=live, daemon=True).start()
         pool = ThreadPoolExecutor(CONNECTIONS)
         for line in questions:
-            pool.submit(fetch, *json.loads(line))
+            pool.submit(work, *json.loads(line))
     except Exception:
         traceback.print_exc()
     finally:

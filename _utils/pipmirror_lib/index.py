@@ -288,7 +288,13 @@ class Index:
             return static_metadata(self.file(candidate).result().path, candidate)
         if candidate.metadata_sha256 is not None and candidate.sha256 not in self._known:
             return self._offered_metadata(candidate)
-        return checked_metadata(self.file(candidate).result().path, candidate.filename)[1]
+        return self._checked(self.file(candidate).result().path, candidate.filename)
+
+    def _checked(self, wheel: Path, filename: str) -> Metadata:
+        if self._courier.is_ready:
+            with suppress(Gone):
+                return checked_metadata(wheel, filename, self._courier.checked_metadata)[1]
+        return checked_metadata(wheel, filename)[1]
 
     def _offered_metadata(self, candidate: Candidate) -> Metadata | None:
         """What lies beside the wheel; WheelError where the index vouches for metadata of something else, as in pip."""

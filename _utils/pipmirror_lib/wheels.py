@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -95,6 +95,10 @@ class Metadata:
     def from_data(cls, data: Mapping[str, Any]) -> Metadata:
         lists = {key: tuple(data[key]) for key in ("requires_dist", "extras", "dynamic")}
         return cls(**{**data, **lists})
+
+
+# How a wheel is opened for its METADATA.
+Check = Callable[[Any, str], tuple[bytes, Metadata]]
 
 
 @lru_cache(maxsize=65536)
@@ -218,14 +222,14 @@ def _metadata_member(archive: zipfile.ZipFile, name: WheelName, filename: str) -
     return archives.unpacked(archive, member, METADATA_LIMIT)
 
 
-def checked_metadata(wheel: Path | IO[bytes], filename: str) -> tuple[bytes, Metadata]:
+def checked_metadata(wheel: Path | IO[bytes], filename: str, check: Check | None = None) -> tuple[bytes, Metadata]:
     """METADATA as bytes and parsed, if it belongs to the project and version that the file name says.
 
     A download is asked when it is resolved, admitted and scanned, and by every platform that links it; a file
-    that is still the same one (as the scan cache has it) is opened only once.
+    that is still the same one (as the scan cache has it) is opened only once, by `check` where somebody else does it.
     """
     key = _identity(wheel, filename)
-    found = _checked.get(key) or _check_metadata(wheel, filename)
+    found = _checked.get(key) or (check or _check_metadata)(wheel, filename)
     if key:
         if len(_checked) >= REMEMBERED:
             _checked.clear()

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import requests
 from packaging.utils import canonicalize_name
-from pipmirror_lib import courier
+from pipmirror_lib import courier, wheels
 from pipmirror_lib.courier import Courier, Gone
 from pipmirror_lib.errors import MirrorError, PipmirrorError
 from pipmirror_lib.fetch import Client
@@ -156,6 +156,41 @@ def test_less_memory_than_it_needs(
     assert len(started) == 1
 
 
+def test_it_reads_a_wheel_as_we_do(tmp_path: Path, running: Callable[..., Courier]) -> None:
+    wheel = make_wheel(tmp_path / "more", "units", "1.0", requires=["dep>=1 ; extra == 'ü'"], extras={"ü": []})
+    assert running().checked_metadata(wheel, wheel.name) == wheels._check_metadata(wheel, wheel.name)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PK no archive", "another's"])
+def test_what_is_no_wheel_is_told_as_we_tell_it(
+    server: LocalIndex, running: Callable[..., Courier], tmp_path: Path, content: bytes | str | None
+) -> None:
+    wheel = tmp_path / "dep-1.0-py3-none-any.whl"
+    if isinstance(content, bytes):
+        wheel.write_bytes(content)
+    elif content:
+        wheel.write_bytes(server.files[NAME].path.read_bytes())
+
+    def told(read: wheels.Check) -> tuple[type, str]:
+        with pytest.raises((PipmirrorError, OSError)) as caught:
+            read(wheel, wheel.name)
+        return caught.type, str(caught.value)
+
+    assert told(running().checked_metadata) == told(wheels._check_metadata)
+
+
+def test_a_run_lets_it_read_what_it_has_brought(
+    server: LocalIndex, started: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.core_metadata = False
+    monkeypatch.setattr(wheels, "_check_metadata", lambda *_: pytest.fail("it was opened here"))
+    settings = Settings(url=server.url, retries=0, timeout=5)
+    with Index(settings, tmp_path / "downloads", tmp_path / "cache") as index:
+        candidate = index.page(canonicalize_name("demo")).result()[0]
+        assert index.metadata(candidate, likely=True).result().name == "demo"
+    assert len(started) == 1
+
+
 @pytest.mark.parametrize("own", [True, False])
 def test_its_credentials_are_seen_by_nobody_else(
     server: LocalIndex, running: Callable[..., Courier], started: list[Any], tmp_path: Path, own: bool
@@ -229,7 +264,7 @@ def test_it_ends_when_whoever_started_it_is_killed(server: LocalIndex, tmp_path:
 import sys, time
 sys.path.insert(0, {str(UTILS)!r})
 from pathlib import Path
-from pipmirror_lib import courier
+from pipmirror_lib import courier, wheels
 from pipmirror_lib.settings import Index
 courier.MANY = 0
 one = courier.Courier(Index(url={server.url!r}))
