@@ -9,7 +9,9 @@ from datetime import datetime, timedelta, timezone
 SKEW = 86400
 
 # PEP 700; as most indexes write it.
-_IN_UTC = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d)T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?Z", re.ASCII)
+_IN_UTC = re.compile(
+    r"(?!0000)\d{4}-(0[1-9]|1[0-2])-(0[1-9]|1\d|2[0-8])T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?Z", re.ASCII
+)
 
 
 def now() -> str:
@@ -39,10 +41,10 @@ def older(moment: str, seconds: float) -> bool:
 
 def in_utc(text: str) -> str:
     """A moment that a stranger wrote, as the Simple Repository API wants it; '' where it is none."""
+    if _IN_UTC.fullmatch(text):
+        return text
     try:
         moment = _read(text)
-        if _IN_UTC.fullmatch(text):
-            return text
         moment = moment.replace(tzinfo=moment.tzinfo or timezone.utc).astimezone(timezone.utc)
     except (ValueError, OverflowError):
         return ""

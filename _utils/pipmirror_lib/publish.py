@@ -53,7 +53,7 @@ def root_pages(names: Sequence[str]) -> dict[str, str]:
 
 def project_pages(name: str, files: Mapping[str, Record]) -> dict[str, str]:
     """The same of one project alone, with its files in this order."""
-    versions = ",".join(map(_json, _versions(filename.split("-", 2)[1] for filename in files)))
+    versions = ",".join(_versions(filename.split("-", 2)[1] for filename in files))
     told = [_file(filename, record) for filename, record in files.items()]
     entries = ",".join([entry for _, entry in told])
     return {
@@ -63,36 +63,39 @@ def project_pages(name: str, files: Mapping[str, Record]) -> dict[str, str]:
 
 
 def _versions(texts: Iterable[str]) -> list[str]:
-    """In order; few spellings are many files', and projects share them."""
+    """In order, as JSON; few spellings are many files', and projects share them."""
     return list(dict.fromkeys(map(_spelled, sorted(dict.fromkeys(texts), key=parse_version))))
 
 
 # Of what thousands of files share.
-_escaped = lru_cache(maxsize=4096)(escape)
+_escaped, _shared = lru_cache(maxsize=4096)(escape), lru_cache(maxsize=4096)(_json)
 
 
 @lru_cache(maxsize=65536)
 def _spelled(version: str) -> str:
-    return str(parse_version(version))
+    return _json(str(parse_version(version)))
 
 
 def _file(filename: str, record: Record) -> tuple[str, str]:
     """(HTML, JSON) of a wheel."""
-    plain = _PLAIN.fullmatch(filename)
-    url, text = (f"../../{filename}", filename) if plain else (f"../../{quote(filename)}", escape(filename))
     sha256, metadata, python = record["sha256"], record["metadata_sha256"], record.get("requires_python")
+    if _PLAIN.fullmatch(f"{filename}{sha256}{metadata}"):
+        text, url, name, digest, other = filename, filename, f'"{filename}"', f'"{sha256}"', f'"{metadata}"'
+    else:
+        text, url = escape(filename), quote(filename)
+        name, digest, other = _json(filename), _json(sha256), _json(metadata)
     uploaded = in_utc(record["upload_time"]) if record.get("upload_time") else ""
-    anchor = f'<a href="{url}#sha256={sha256}"'
+    anchor = f'<a href="../../{url}#sha256={sha256}"'
     entry = (
-        f'{{"filename":{_json(filename)},"url":{_json(url)},"hashes":{{"sha256":{_json(sha256)}}},'
+        f'{{"filename":{name},"url":"../../{url}","hashes":{{"sha256":{digest}}},'
         f'"size":{record["size"]},"upload-time":{_json(uploaded or record["admitted"])},'
-        f'"core-metadata":{{"sha256":{_json(metadata)}}}'
+        f'"core-metadata":{{"sha256":{other}}}'
     )
     if not uploaded:  # a key of our own, for people
         entry += ',"_upload-time-is":"when it came into this mirror"'
     if python:
         anchor += f' data-requires-python="{_escaped(python)}"'
-        entry += f',"requires-python":{_json(python)}'
+        entry += f',"requires-python":{_shared(python)}'
     anchor += f' data-core-metadata="sha256={metadata}"'
     yanked = yanks.told(record)
     if yanked is not None:
