@@ -26,13 +26,40 @@ def sync(path: Path | str) -> None:
         os.close(descriptor)
 
 
-def sync_all(paths: Iterable[Path | str]) -> None:
+class EarlySync:
+    """Lets the disk begin with what has been written, while more is: at the end there is less to wait for."""
+
+    def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
+        self._good = True
+
+    def begin(self, path: str) -> None:
+        """With the whole file system of a path, unless it is still at it."""
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._sync, args=(path,), name="pipmirror-sync", daemon=True)
+            self._thread.start()
+
+    def _sync(self, path: str) -> None:
+        try:
+            done = _sync_file_system(path)
+        except OSError:
+            done = False
+        self._good = self._good and done
+
+    def end(self) -> bool:
+        """Whether all went well: what the system tells of a failure, it tells whoever asks first, and nobody else."""
+        if self._thread:
+            self._thread.join()
+        return self._good
+
+
+def sync_all(paths: Iterable[Path | str], *, together: bool = True) -> None:
     """Wait until the disk has these files and the names in these directories, all of one file system.
 
-    Many are had together at the cost of a few, and with them whatever else waits to be written there.
+    Many are had `together` at the cost of a few, and with them whatever else waits to be written there.
     """
     wanted = list(dict.fromkeys(map(str, paths)))
-    if len(wanted) <= FEW or not _sync_file_system(wanted[0]):
+    if len(wanted) <= FEW or not (together and _sync_file_system(wanted[0])):
         for path in wanted:
             sync(path)
 

@@ -13,6 +13,8 @@ from pipmirror_lib.mirror import PlatformDirectory
 # Size, time and inode: what tells a page from others without reading it; nothing where there is none.
 Look = tuple[int, ...]
 look_of = attrgetter("st_size", "st_mtime_ns", "st_ino")
+# After so many pages the disk begins, while more are made.
+MANY = 2000
 
 
 class PageFiles:
@@ -24,6 +26,7 @@ class PageFiles:
         # Directories that are there, and whether they are new.
         self._folders: dict[str, bool] = {}
         self._altered: list[str] = []
+        self._early = durable.EarlySync()
         # {path: the page that was written there}
         self.written: dict[str, Look] = {}
 
@@ -41,6 +44,8 @@ class PageFiles:
 
         durable.write_atomically(page, content, mode=self._directory.files.file_mode, finish=finish)
         self._altered.append(page)
+        if len(self._altered) % MANY == 0:
+            self._early.begin(self._base)
 
     def _folder(self, path: str) -> bool:
         """Have a directory; whether it was made just now."""
@@ -77,7 +82,7 @@ class PageFiles:
     def flush(self) -> None:
         """Wait until the disk has all of it."""
         above = {folder.rpartition("/")[0] for folder in self._folders}
-        durable.sync_all([*self._altered, *self._folders, *above])
+        durable.sync_all([*self._altered, *self._folders, *above], together=self._early.end())
 
 
 def _tell_apart(new: int, about: os.stat_result, old: str) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pipmirror_lib import durable, mirror
+from pipmirror_lib import durable, mirror, page_files
 from pipmirror_lib.durable import move
 from pipmirror_lib.errors import MirrorError
 from pipmirror_lib.mirror import Admission, PlatformDirectory
@@ -200,3 +200,31 @@ def test_what_the_disk_refuses_is_said_with_its_place_and_what_to_do(
     manifest = directory.manifest()
     assert directory.recover(manifest) == ["demo-1.0-py3-none-any.whl"]
     assert set(directory.manifest()["wheels"]) == {"demo-1.0-py3-none-any.whl"}
+
+
+def _fails(_: str) -> bool:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+@pytest.mark.parametrize(("early", "singly"), [(lambda _: True, False), (lambda _: False, True), (_fails, True)])
+def test_the_disk_begins_while_pages_are_written_and_a_failure_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, early: Callable[[str], bool], singly: bool
+) -> None:
+    """The system tells of a write that failed once: a later look at everything would find all well."""
+    monkeypatch.setattr(page_files, "MANY", 40)
+    seen: list[str] = []
+    answers = iter([early, lambda _: True])
+
+    def together(path: str) -> bool:
+        return next(answers)(path)
+
+    monkeypatch.setattr(durable, "_sync_file_system", together)
+    monkeypatch.setattr(durable, "sync", lambda path: seen.append(os.path.basename(path)))
+    directory = PlatformDirectory(tmp_path, "p")
+    directory.create()
+    pages = page_files.PageFiles(directory, directory.public / "simple")
+    for number in range(50):
+        pages.write(f"{number}/index.html", b"page")
+    pages.flush()
+    assert ("index.html" in seen) is singly
+    assert next(answers, None) is None or singly, "the early one does not stand for the last"
