@@ -8,8 +8,9 @@ https://packaging.python.org/en/latest/specifications/platform-compatibility-tag
 from __future__ import annotations
 
 import json
+import operator
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -145,10 +146,15 @@ def specifier_of(requires_python: str | None) -> SpecifierSet:
         return SpecifierSet()
 
 
-def _evaluate(marker: Marker, environment: dict[str, str]) -> bool:
-    """As pip: a kernel's release (`6.1.0-18-amd64`) is no version, and compares with one as false.
+# How texts compare that are no versions: nothing is more, or less, than another.
+_TEXTS: dict[str, Callable[[str, str], bool]]
+_TEXTS = {"==": operator.eq, "<=": operator.eq, ">=": operator.eq, "!=": operator.ne}
 
-    packaging 24.0, which Salt pins, raises instead, even where the rest of the marker has decided already.
+
+def _evaluate(marker: Marker, environment: dict[str, str]) -> bool:
+    """As pip: a kernel's release (`6.1.0-18-amd64`) is no version, and compares with one as false; its build is a text.
+
+    packaging 24.0, which many releases of Salt pin, raises for both, even where the rest of the marker has decided.
     """
     try:
         return marker.evaluate(environment)
@@ -165,9 +171,15 @@ def _holds(parts: Any, environment: dict[str, str]) -> bool:
         elif isinstance(part, list):
             alternatives[-1].append(_holds(part, environment))
         elif part != "and":
-            comparison = Marker(" ".join(word.serialize() for word in part))
-            try:
-                alternatives[-1].append(comparison.evaluate(environment))
-            except InvalidVersion:
-                alternatives[-1].append(False)
+            alternatives[-1].append(_compares(part, environment))
     return any(all(group) for group in alternatives)
+
+
+def _compares(part: tuple[Any, Any, Any], environment: dict[str, str]) -> bool:
+    try:
+        return Marker(" ".join(word.serialize() for word in part)).evaluate(environment)
+    except InvalidVersion:
+        one, sign, other = (word.value for word in part)
+        if "platform_version" not in (one, other) or sign not in _TEXTS:
+            return False
+        return _TEXTS[sign](environment.get(one, one), environment.get(other, other))

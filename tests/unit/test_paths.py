@@ -78,7 +78,9 @@ def test_a_project_that_is_missing_has_its_chains_too() -> None:
 
 def test_what_is_wanted_by_url_leads_no_further() -> None:
     files = [File("app", "1.0", ["dep @ https://files.invalid/dep-1.0-py3-none-any.whl"]), File("dep", "1.0", ["more"])]
-    assert chains(files, "dep", "app") == ["app -> dep@ https://files.invalid/dep-1.0-py3-none-any.whl"]
+    assert chains(files, "dep", "app") == [
+        f"app -> {Requirement('dep @ https://files.invalid/dep-1.0-py3-none-any.whl')}"
+    ]
     assert chains(files, "more", "app") == []
 
 

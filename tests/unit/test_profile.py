@@ -122,7 +122,11 @@ def test_no_marker_always_applies() -> None:
         ("(platform_release >= '5.0' or os_name == 'posix') and sys_platform == 'linux'", True),
         ("(platform_release >= '5.0' and os_name == 'posix') or sys_platform == 'darwin'", False),
         ("'amd64' in platform_release", True),
-        ("platform_version != '1.0'", False),
+        ("platform_version != '1.0'", True),
+        ("'1.0' == platform_version", False),
+        ("platform_version >= '1.0'", False),
+        ("platform_version < '1.0' and platform_release != '6.0'", False),
+        ("platform_version < '1.0'", False),
     ],
 )
 def test_a_kernels_release_is_no_version_and_breaks_nothing(marker: str, applies: bool) -> None:
