@@ -1451,6 +1451,13 @@ def test_verify_finds_a_module(
     assert verify_script["first_module"](dist_info(tmp_path, record, top_level=top_level)) == module
 
 
+def test_verify_hears_no_warnings(verify_script: dict[str, Any], tmp_path: Path) -> None:
+    info = dist_info(tmp_path, "demo.py,,\n", top_level="demo\n")
+    (tmp_path / "demo.py").write_text("import warnings\nwarnings.warn('old')\n" + r"x = '\S'")
+    found = verify_script["try_out"]("demo", info, str(tmp_path))
+    assert found == {"command": "import demo", "ok": True, "output": ""}
+
+
 def test_verify_waits_only_so_long(verify_script: dict[str, Any], tmp_path: Path) -> None:
     run = verify_script["run"]
     run.__globals__["ONE_COMMAND"] = 1
