@@ -6,13 +6,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from packaging.utils import NormalizedName
+from packaging.version import Version
+
 from pipmirror_lib import explain, resolve
 from pipmirror_lib.candidates import Candidate, Source
 from pipmirror_lib.errors import PackageIndexError, ResolutionError
 from pipmirror_lib.index import Index
 from pipmirror_lib.index_source import IndexSource
 from pipmirror_lib.local import LocalSource
-from pipmirror_lib.plan import present_versions, question
+from pipmirror_lib.plan import question
 from pipmirror_lib.profile import TargetProfile
 from pipmirror_lib.settings import Mirror, Platform
 from pipmirror_lib.wheels import Metadata
@@ -59,7 +62,7 @@ def make(
     content = IndexSource(index, present.by_project, present.metadata, content=True, **common)
     # What lies there and serves has no need of its page; only where something must give way are all asked.
     first = content if present.names and not upgrade else None
-    preferred = {} if upgrade else present_versions(present)
+    preferred = {} if upgrade else _present_versions(present)
     found = _Found(direct or {})
     for wanted in platform.sets:
         found.ask(wanted.name, question(mirror, wanted, profile, found.direct, preferred), first, source)
@@ -67,6 +70,11 @@ def make(
         raise found.away[0]
     found.warnings.update(dict.fromkeys(_read_itself(found.sets, index.lacking)))
     return Lock(found.sets, found.missing, tuple(found.warnings), {**content.undecided, **source.undecided})
+
+
+def _present_versions(source: LocalSource) -> dict[NormalizedName, frozenset[Version]]:
+    """What lies there, to be preferred when something is added."""
+    return {name: frozenset(c.version for c in files) for name, files in source.by_project.items()}
 
 
 class _Found:

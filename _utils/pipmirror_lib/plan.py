@@ -398,8 +398,3 @@ def asked(mirror: Mirror, platform: Platform) -> list[Any]:
 def declaration(mirror: Mirror, platform: Platform) -> str:
     """Recognises what was asked for."""
     return _digest(asked(mirror, platform))
-
-
-def present_versions(source: LocalSource) -> dict[NormalizedName, frozenset[Version]]:
-    """What lies there, to be preferred when something is added."""
-    return {name: frozenset(c.version for c in files) for name, files in source.by_project.items()}
