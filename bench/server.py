@@ -8,7 +8,6 @@ more of the others' work.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import statistics
@@ -72,7 +71,7 @@ class Loaded(NamedTuple):
 
 
 def loaded(url: str, load: Load, worker: int) -> Loaded:
-    before = ticks(worker)
+    before = spent(worker)
     command = ["wrk", "-t1", f"-c{load.connections}", f"-d{load.seconds}s", "-H", f"Accept: {ACCEPT}", url]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     if "Non-2xx" in done.stdout or "Socket errors" in done.stdout:
@@ -81,13 +80,12 @@ def loaded(url: str, load: Load, worker: int) -> Loaded:
     requests = re.search(r"(\d+) requests in", done.stdout)
     if not rate or not requests:
         sys.exit(f"wrk said something else than expected:\n{done.stdout}")
-    return Loaded(float(rate[1]), (ticks(worker) - before) / os.sysconf("SC_CLK_TCK") * 1e6 / int(requests[1]))
+    return Loaded(float(rate[1]), (spent(worker) - before) / 1000 / int(requests[1]))
 
 
-def ticks(process: int) -> int:
-    """Of a processor, by that process itself and by the system for it."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return int(fields[11]) + int(fields[12])
+def spent(process: int) -> int:
+    """Nanoseconds of a processor, by that process itself and by the system for it."""
+    return int(Path(f"/proc/{process}/schedstat").read_text().split()[0])
 
 
 def worker_of(place: Path) -> int:

@@ -248,6 +248,24 @@ def test_a_faulty_configuration_replaces_nothing(plain: Served) -> None:
     assert serve(plain) == {}
 
 
+def test_regular_expressions_are_compiled_whoever_says_so(plain: Served) -> None:
+    """nginx takes the word once, and the file of its administrator comes first."""
+
+    def said() -> int:
+        return plain.server.good("nginx", "-T").count("pcre_jit on;")
+
+    assert said() == 1
+    plain.server.good("sed", "-i", "1i pcre_jit on;", "/etc/nginx/nginx.conf")
+    assert plain.server.run("nginx", "-t").returncode
+    assert "pipmirror-server-compiled" in serve(plain)
+    assert said() == 1
+    assert plain.get(f"{PLATFORM}/simple/").status_code == 200
+    plain.server.good("sed", "-i", "1d", "/etc/nginx/nginx.conf")
+    assert "pipmirror-server-compiled" in serve(plain)
+    assert said() == 1
+    assert serve(plain) == {}
+
+
 def test_faults_of_the_pillar(served: Served) -> None:
     faulty = {"target": "x;y", "lisen": [1], "names": "a; b", "htpasswd": {}, "tls": {"k": 1, "key": "x"}}
     served.minion.extra_pillar["pipmirror_server"] = faulty

@@ -72,9 +72,10 @@ def serving(
     temporary = "".join(f"{kind}_temp_path {place}/tmp;" for kind in _TEMPORARY)
     said = '{"uri":"$request_uri","status":$status,"agent":"$http_user_agent","sent":$body_bytes_sent}'
     (place / "site.conf").write_text(site(target, listen=[f"{host}:{server.port}"]))
+    # As the SLS has it where the distribution has not.
     (place / "nginx.conf").write_text(
         f"{'user root;' if os.geteuid() == 0 else ''} worker_processes {workers}; daemon off; pid {place}/pid;"
-        f"error_log {place}/error.log; events {{}}\n"
+        f"pcre_jit on; error_log {place}/error.log; events {{}}\n"
         f"http {{ include /etc/nginx/mime.types; {temporary} log_format asked escape=json '{said}';"
         f"access_log {place}/access.log asked; include {place}/site.conf; {more} }}\n"
     )
