@@ -202,6 +202,11 @@ def test_html_where_there_is_no_json(plain: Served) -> None:
     assert plain.get(f"{PLATFORM}/simple/nothing/").status_code == 404
 
 
+def test_a_line_feed_in_a_path_leads_to_no_other_folder(plain: Served) -> None:
+    for path in ("no%0athing/simple/", "no%0athing/simple/index.html", f"{PLATFORM}/simple/no%0athing/"):
+        assert plain.raw(f"/{path}") == 404, path
+
+
 def test_headers(plain: Served) -> None:
     for path in ("", f"{PLATFORM}/", f"{PLATFORM}/simple/alpha/", f"{PLATFORM}/alpha-1.0-py3-none-any.whl"):
         headers = plain.get(path).headers
