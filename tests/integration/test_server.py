@@ -135,6 +135,9 @@ def test_from_nothing_to_a_server(served: Served) -> None:
         (f"text/html;q=0.5, {JSON_TYPE};q=0.9", JSON_TYPE),
         (f"{JSON_TYPE};q=0, text/html", "text/html; charset=utf-8"),
         (f"{JSON_TYPE}; q=0.0", "text/html; charset=utf-8"),
+        (f"{JSON_TYPE};charset=utf-8 ; Q=0.000", "text/html; charset=utf-8"),
+        (f"{JSON_TYPE};q=0;level=1, text/html", "text/html; charset=utf-8"),
+        (f"{JSON_TYPE};charset=utf-8, text/html;q=0", JSON_TYPE),
     ],
 )
 def test_what_is_asked_for_is_served(plain: Served, accept: str, kind: str) -> None:
