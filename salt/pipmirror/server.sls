@@ -5,9 +5,16 @@
 {#- Without the hashes: what is passed on shows in `state.show_sls`. #}
 {%- set shown = dict(server, htpasswd="") %}
 {%- set tls_port = (server.tls.listen | first | default("443") | string).rpartition(":")[2] %}
-{#- Only there it stands outside of `http`, where this belongs. Alpine's nginx.conf has it, and nginx takes it once. #}
+{#- Only there it stands outside of `http`, where this belongs. Alpine's nginx.conf has it. nginx takes it once, and
+    with two of them starts no more: who has it in a file beside ours has said it as well. #}
 {%- set compiling = "/etc/nginx/modules-enabled/90-pipmirror.conf" if grains["os_family"] == "Debian" else "" %}
-{%- set said = salt["file.search"]("/etc/nginx/nginx.conf", "^\\s*pcre_jit\\s", ignore_if_missing=True) %}
+{%- set said = [] %}
+{%- set others = salt["file.find"]("/etc/nginx/modules-enabled", name="*.conf", maxdepth=1) if compiling else [] %}
+{%- for path in ["/etc/nginx/nginx.conf"] + others if path != compiling %}
+{%-   if salt["file.search"](path, "^\\s*pcre_jit\\s", ignore_if_missing=True) %}
+{%-     do said.append(path) %}
+{%-   endif %}
+{%- endfor %}
 {%- set files = ["site", "passwords"] + (["compiled"] if compiling else []) %}
 {%- set managed_service = grains.get("init") in ["systemd", "sysvinit", "upstart", "openrc"] %}
 {%- if problems %}

@@ -271,6 +271,14 @@ def test_regular_expressions_are_compiled_whoever_says_so(plain: Served) -> None
     plain.server.good("sed", "-i", "1d", "/etc/nginx/nginx.conf")
     assert "pipmirror-server-compiled" in serve(plain)
     assert said() == 1
+    own = "/etc/nginx/modules-enabled/50-own.conf"
+    plain.server.good("sh", "-c", f"echo 'pcre_jit on;' >/etc/nginx/own; ln -s ../own {own}")
+    assert plain.server.run("nginx", "-t").returncode
+    assert "pipmirror-server-compiled" in serve(plain)
+    assert said() == 1
+    plain.server.good("rm", own)
+    assert "pipmirror-server-compiled" in serve(plain)
+    assert said() == 1
     assert serve(plain) == {}
 
 
