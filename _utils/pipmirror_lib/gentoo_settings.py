@@ -88,7 +88,9 @@ def load(
     whole = Declaration(KEY, (configuration, pillar), arguments, _KEYS, pillar_errors)
     mirror = whole.read(KEY, whole.top, _mirror)
     whole.check()
-    if not whole.differs(whole.top, _REQUIRING):
+    # The one whose default is not its least: an argument `false` takes something away where nothing is declared.
+    declared = {**whole.top, "emptytree": whole.top.get("emptytree") is not False}
+    if not whole.differs(declared, _REQUIRING):
         return mirror
     if whole.top.get(DEFAULT_SET) or whole.top.get("sets"):
         return dataclasses.replace(mirror, trial=True)

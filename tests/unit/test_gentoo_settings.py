@@ -127,6 +127,8 @@ def test_faults(changes: dict[str, Any], fault: str) -> None:
         ({"packages": ["app-misc/other"]}, True),
         ({"make_conf": {"USE": "doc"}}, True),
         ({"packages": GOOD["packages"], "refresh": 0}, False),
+        ({"emptytree": False}, True),
+        ({"emptytree": True, "fetch_all_uri": False}, False),
     ],
 )
 def test_arguments_that_ask_for_something_else_are_a_trial(given: dict[str, Any], trial: bool) -> None:
