@@ -26,7 +26,7 @@ from pipmirror_lib.errors import MirrorError, PortageError, why
 from pipmirror_lib.gentoo_settings import GentooMirror
 from pipmirror_lib.gentoo_tree import LAYOUT, SNAPSHOT_PARTS, Digest, measured, place
 from pipmirror_lib.mirror import discard
-from pipmirror_lib.owners import own
+from pipmirror_lib.owners import give, numbers, own
 from pipmirror_lib.workplace import open_untrusted, read_untrusted
 
 PRIVATE = ".gentoo-mirror"
@@ -123,8 +123,9 @@ class Store:
 
     def _make(self, folder: Path) -> None:
         if not folder.is_dir():
-            folder.mkdir(parents=True)
-            own(folder, self._files.dir_mode, self._files)
+            owner = numbers(self._files)  # before anything is there that would never be given away any more
+            folder.mkdir(parents=True, exist_ok=True)  # another run may have been quicker
+            give(folder, self._files.dir_mode, owner)
 
     @contextmanager
     def locked(self, waiting: Callable[[str], None]) -> Iterator[None]:
@@ -137,7 +138,7 @@ class Store:
                 if held is None:
                     raise MirrorError(f"{self.target}: another sync has held it for {self._timeout} s (lock_timeout)")
                 discard(self._incoming)
-                self._incoming.mkdir(mode=0o700)
+                self._incoming.mkdir(mode=0o700, exist_ok=True)  # another run makes it before it waits
             except OSError as error:
                 raise self._not_writable(error) from error
             yield
@@ -155,8 +156,10 @@ class Store:
             if path.read_text("utf-8", "replace") != LAYOUT:
                 raise MirrorError(f"{path} says something else than {LAYOUT.splitlines()[1]!r}; move it away")
         except FileNotFoundError:
-            write_atomically(path, LAYOUT.encode())
-            own(path, self._files.file_mode, self._files)
+            mode, owner = self._files.file_mode, numbers(self._files)
+            write_atomically(path, LAYOUT.encode(), mode=mode, finish=lambda new: give(new, mode, owner))
+        except OSError as error:
+            raise MirrorError(f"cannot read {path}: {why(error)}; move it away") from error
 
     def admit(self, state: State, source: Path, path: str, digests: Collection[Digest] = ()) -> int:
         """Bring in a file that anybody may have put there, if it is what one of the digests says; its size.

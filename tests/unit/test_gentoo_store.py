@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,23 @@ class TestRecords:
         with pytest.raises(MirrorError, match=r"layout\.conf says something else"):
             store.write_layout()
 
+    def test_a_layout_that_is_no_file(self, store: Store) -> None:
+        (store.target / "distfiles" / "layout.conf").mkdir()
+        with pytest.raises(MirrorError, match=r"cannot read .*layout\.conf: Is a directory; move it away"):
+            store.write_layout()
+
+    def test_a_layout_can_be_read_whenever_it_is_there(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = store.target / "distfiles" / "layout.conf"
+        for number in range(10):
+            path.unlink(missing_ok=True)
+            with monkeypatch.context() as patch:
+                kill_before(number, patch)
+                with suppress(Killed):
+                    store.write_layout()
+                    return
+            assert not path.exists() or path.stat().st_mode & 0o777 == 0o644
+        pytest.fail("it takes more steps than that")
+
     def test_one_at_a_time(self, tmp_path: Path) -> None:
         one, other = (Store(declared(tmp_path, lock_timeout=0)) for _ in range(2))
         one.create()
@@ -164,6 +182,29 @@ def test_a_file_where_a_directory_should_be(tmp_path: Path, name: str) -> None:
     (store.target / name).write_text("")
     with pytest.raises(MirrorError, match="is there and is no directory; move it away, or name another target"):
         store.create()
+
+
+def test_directories_that_another_run_has_just_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(declared(tmp_path))
+    real = Path.mkdir
+
+    def late(path: Path, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
+        if not path.is_dir():
+            real(path, parents=True)
+        real(path, mode, parents, exist_ok)
+
+    monkeypatch.setattr(Path, "mkdir", late)
+    store.create()
+    with store.locked(str):
+        assert (store.target / "snapshots").is_dir()
+
+
+def test_an_owner_that_there_is_not_leaves_no_directory(tmp_path: Path) -> None:
+    """The next run would take it for one that somebody else has made, and leave it as it is."""
+    store = Store(declared(tmp_path, files={"user": "nobody-of-that-name"}))
+    with pytest.raises(MirrorError, match="no such user"):
+        store.create()
+    assert not store.target.exists()
 
 
 class TestPlan:
