@@ -227,11 +227,14 @@ class Store:
 
     def admit_snapshot(self, state: State, folder: Path, name: str) -> None:
         """Bring in a snapshot: what readers ask for first comes last. PortageError where it is not whole."""
-        with open_untrusted(folder / name) as reader:
-            digest = hashlib.md5(usedforsecurity=False)
-            while chunk := reader.read(1 << 20):
-                digest.update(chunk)
-        said = read_untrusted(folder / f"{name}.md5sum", 4096).decode("utf-8", "replace").split()
+        digest = hashlib.md5(usedforsecurity=False)
+        try:
+            with open_untrusted(folder / name) as reader:
+                while chunk := reader.read(1 << 20):
+                    digest.update(chunk)
+            said = read_untrusted(folder / f"{name}.md5sum", 4096).decode("utf-8", "replace").split()
+        except (OSError, ValueError) as error:
+            raise PortageError(f"the snapshot {name} cannot be taken: {error}") from error
         if not said or said[0].lower() != digest.hexdigest():
             raise PortageError(f"the snapshot {name} is not what its md5sum says")
         for path, part in zip(snapshot_parts(name), SNAPSHOT_PARTS, strict=True):

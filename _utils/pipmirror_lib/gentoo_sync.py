@@ -70,7 +70,10 @@ class _Run:
         self._prune()
 
     def report(self) -> Report:
-        missing = {**gentoo_plan.missing(self.store, self.state), **self.refused}
+        # What was refused may have come since, or not be needed any more by a newer tree.
+        missing = {
+            name: self.refused.get(name, why) for name, why in gentoo_plan.missing(self.store, self.state).items()
+        }
         return {
             "result": not (self.faults or missing),
             "comment": "\n".join([self._summary(), *self.faults, *_some(missing)]),
@@ -198,13 +201,15 @@ class _Run:
 
     def _prune(self) -> None:
         for path in gentoo_plan.of(self.mirror, self.store, self.state).expired:
+            ours = self.store.has(self.state, path)
             try:
-                self.removed[path] = self.store.remove(self.state, path)
+                size = self.store.remove(self.state, path)
+                if ours:
+                    self.removed[path] = size
                 del self.state["unneeded"][path]
             except MirrorError as error:
                 self.faults.append(str(error))
-        if self.removed:
-            self.store.save(self.state)
+        self.store.save(self.state)
 
 
 def _some(missing: dict[str, str]) -> list[str]:

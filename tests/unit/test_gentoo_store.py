@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pipmirror_lib import gentoo_plan
+from pipmirror_lib import gentoo_plan, gentoo_sync
 from pipmirror_lib.errors import MirrorError, PortageError
 from pipmirror_lib.gentoo_settings import GentooMirror, load
 from pipmirror_lib.gentoo_store import Store, distfile, snapshot_parts
@@ -91,6 +91,44 @@ class TestAdmission:
         with pytest.raises(PortageError, match="is not what its md5sum says"):
             store.admit_snapshot(store.load(), tmp_path, SNAPSHOT)
         assert list((store.target / "snapshots").iterdir()) == []
+
+    @pytest.mark.parametrize(("part", "link"), [("", True), (".md5sum", True), (".md5sum", False)])
+    def test_a_snapshot_that_is_no_file(self, store: Store, tmp_path: Path, part: str, link: bool) -> None:
+        (tmp_path / SNAPSHOT).write_bytes(b"tree")
+        (tmp_path / f"{SNAPSHOT}.md5sum").write_bytes(b"x" * 5000)
+        odd = tmp_path / f"{SNAPSHOT}{part}"
+        if link:
+            odd.unlink()
+            odd.symlink_to("/etc/passwd")
+        with pytest.raises(PortageError, match=f"the snapshot {SNAPSHOT} cannot be taken"):
+            store.admit_snapshot(store.load(), tmp_path, SNAPSHOT)
+
+
+class TestReport:
+    def test_what_was_altered_is_not_removed(self, store: Store, staged: Path, tmp_path: Path) -> None:
+        mirror = declared(tmp_path, prune=True, keep_days=0)
+        state = asked(mirror, with_snapshot(store, tmp_path / "new"))
+        old = staged.with_name("old")
+        old.write_bytes(b"old")
+        store.admit(state, staged, PATH, DIGESTS)
+        store.admit(state, old, distfile("old"))
+        store.save(state)
+        os.utime(store.target / distfile("old"), (1, 1))
+        done = gentoo_sync.sync(mirror, lambda step: None)
+        assert (done["removed"], (store.target / distfile("old")).exists()) == ({}, True)
+        assert distfile("old") not in store.load()["files"]
+
+    def test_what_was_refused_and_is_not_needed_is_not_missing(
+        self, mirror: GentooMirror, store: Store, staged: Path, tmp_path: Path
+    ) -> None:
+        state = asked(mirror, with_snapshot(store, tmp_path / "new"))
+        store.save(state)
+        staged.write_bytes(b"a part")
+        run = gentoo_sync._Run(mirror, store)
+        run._gather([tmp_path])
+        assert "not what its Manifest says" in run.report()["missing"][NAME]
+        run.state["sets"] = {"packages": []}
+        assert (run.report()["missing"], run.report()["result"]) == ({}, True)
 
 
 def test_killed_anywhere(store: Store, staged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
