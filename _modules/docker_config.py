@@ -238,9 +238,10 @@ def _options_of_the_unit() -> list[str]:
     if not systemctl or not os.path.isdir("/run/systemd/system"):
         return []
     _, said = _run([systemctl, "show", "--property=ExecStart", UNIT])
-    match = re.search(r"argv\[\]=\S+ (.+?) ; ", said)
+    match = re.search(r"argv\[\]=(.+?) ; ", said)
+    _program, *words = match[1].split() if match else [""]
     # Variables of its environment are not known here.
-    return [word for word in match[1].split() if not word.startswith("$")] if match else []
+    return [word for word in words if not word.startswith("$")]
 
 
 def _run(command: list[str], **options: Any) -> tuple[int, str]:
