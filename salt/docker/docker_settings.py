@@ -230,9 +230,9 @@ def _packages(settings: Settings, system: Settings, faults: list[str]) -> list[A
     for key, able in (("version", pins), ("hold", system.get("holds", pins))):
         if settings[key] and not able:
             faults.append(f"docker:{key}: the package manager of this system keeps no versions; remove it")
-    version = settings["version"]
+    version, epochs = settings["version"], {}
     if version and provider == "docker-ce":
-        version = version if ":" in version else system.get("epoch", "") + version
+        epochs = {} if ":" in version else system.get("epochs", {})
         version = f"{version}-*" if _NUMBER.fullmatch(version) else version
     found: list[Any] = []
     for item in settings["packages"] or settings["own"]["packages"]:
@@ -241,7 +241,8 @@ def _packages(settings: Settings, system: Settings, faults: list[str]) -> list[A
         if named != [(True, True)]:
             faults.append(f"docker:packages: must be names, or NAME: VERSION (quoted), not {item!r}")
         elif isinstance(item, str):
-            found.append({item: version} if version and item in settings["own"]["versioned"] else item)
+            pinned = version and item in settings["own"]["versioned"]
+            found.append({item: epochs.get(item, "") + version} if pinned else item)
         else:
             found.append(dict(item))
     return found

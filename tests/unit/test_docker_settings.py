@@ -220,15 +220,19 @@ def test_deb822() -> None:
 @pytest.mark.parametrize(
     ("version", "debian", "rocky"),
     [
-        ("27.3.1", "5:27.3.1-*", "3:27.3.1-*"),
-        ("27.3.*", "5:27.3.*", "3:27.3.*"),
-        ("5:27.3.1-1~debian.12~bookworm", "5:27.3.1-1~debian.12~bookworm", "5:27.3.1-1~debian.12~bookworm"),
+        ("27.3.1", ["5:27.3.1-*"] * 3, ["3:27.3.1-*", "1:27.3.1-*", "27.3.1-*"]),
+        ("27.3.*", ["5:27.3.*"] * 3, ["3:27.3.*", "1:27.3.*", "27.3.*"]),
+        ("27.3.1-1.el9", ["5:27.3.1-1.el9"] * 3, ["3:27.3.1-1.el9", "1:27.3.1-1.el9", "27.3.1-1.el9"]),
+        ("5:27.3.1-1~debian.12~bookworm",) + (["5:27.3.1-1~debian.12~bookworm"] * 3,) * 2,
     ],
 )
-def test_version(version: str, debian: str, rocky: str) -> None:
+def test_version(version: str, debian: list[str], rocky: list[str]) -> None:
+    """Docker's .deb packages are all of one epoch, each of its .rpm packages has its own."""
+    names = ["docker-ce", "docker-ce-cli", "docker-ce-rootless-extras"]
     for grains, expected in ((DEBIAN, debian), (ROCKY, rocky)):
-        packages = good({"version": version}, grains)["packages"]
-        assert packages == [{"docker-ce": expected}, {"docker-ce-cli": expected}, "containerd.io"]
+        packages = good({"version": version, "packages": [*names, "containerd.io"]}, grains)["packages"]
+        pinned = [{name: told} for name, told in zip(names, expected, strict=True)]
+        assert packages == [*pinned, "containerd.io"]
 
 
 def test_version_of_the_distributions_own_is_left_as_it_is() -> None:
