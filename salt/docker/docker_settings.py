@@ -96,10 +96,22 @@ def _holds(settings: Settings) -> Settings:
     marked = [line for line in text.splitlines() if _PACKAGE.fullmatch(line) and salt["pkg.version"](line)]
     kept: list[str] = []
     if settings["hold"]:
-        others = salt["pkg.get_selections"](state="hold").get("hold", []) if "pkg.get_selections" in salt else []
+        others = _held(salt)
         kept = [name for name in settings["names"] if name in marked or name not in others]
     released = [name for name in marked if name not in kept]
     return {"noted": bool(text), "marked": marked, "kept": kept, "released": released}
+
+
+def _held(salt: Mapping[str, Callable[..., Any]]) -> list[str]:
+    """What is held, whoever did it: apt knows of selections, dnf and zypper of locks."""
+    from salt.exceptions import SaltInvocationError
+
+    if "pkg.get_selections" in salt:
+        return list(salt["pkg.get_selections"](state="hold").get("hold", []))
+    try:
+        return list(salt["pkg.list_holds"](full=False)) if "pkg.list_holds" in salt else []
+    except SaltInvocationError:  # Without dnf's plugin, which comes with the first hold, there are none.
+        return []
 
 
 def _judge_rivals(settings: Settings) -> None:

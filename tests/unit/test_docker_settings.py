@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from salt.exceptions import SaltInvocationError
 
 TREE = Path(__file__).parents[2] / "salt" / "docker"
 
@@ -287,25 +288,36 @@ class TestInstalled:
         installed: tuple[str, ...],
         noted: str = "",
         others: tuple[str, ...] = (),
+        grains: dict[str, Any] = DEBIAN,
         **pillar: Any,
     ) -> dict[str, Any]:
         def version(*names: str) -> Any:
             found = {name: "1" if name in installed else "" for name in names}
             return found if len(names) > 1 else found[names[0]]
 
-        functions = {
+        functions: dict[str, Any] = {
             "pillar.get": lambda key, default: pillar or default,
             "pkg.version": version,
-            "pkg.get_selections": lambda state: {state: list(others)} if others else {},
             "file.file_exists": lambda path: bool(noted),
             "file.read": lambda path: noted,
         }
-        values = {"__salt__": functions, "__grains__": DEBIAN}
+        if grains is DEBIAN:
+            functions["pkg.get_selections"] = lambda state: {state: list(others)} if others else {}
+        else:
+            functions["pkg.list_holds"] = lambda full: TestInstalled.locks(others)
+        values = {"__salt__": functions, "__grains__": grains}
         values.update(defaults=DEFAULTS, families=FAMILIES, systems=SYSTEMS)
         for name, value in values.items():
             monkeypatch.setattr(docker_settings, name, value, raising=False)
         settings: dict[str, Any] = docker_settings.run()
         return settings
+
+    @staticmethod
+    def locks(others: tuple[str, ...]) -> list[str]:
+        """As Salt's modules for dnf and zypper tell them."""
+        if "no plugin" in others:
+            raise SaltInvocationError("Cannot proceed, python3-dnf-plugin-versionlock is not installed.")
+        return list(others)
 
     def test_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
         settings = self.run(monkeypatch, ("docker-ce",))
@@ -320,15 +332,22 @@ class TestInstalled:
         settings = self.run(monkeypatch, ("docker.io", "runc"), replace_conflicting=True)
         assert (settings["faults"], settings["rivals"]) == ([], ["docker.io", "runc"])
 
-    def test_holds_of_ours_are_those_that_nobody_else_had(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        settings = self.run(monkeypatch, (), others=("docker-ce",), hold=True)
+    @pytest.mark.parametrize("grains", [DEBIAN, ROCKY])
+    def test_holds_of_ours_are_those_that_nobody_else_had(
+        self, monkeypatch: pytest.MonkeyPatch, grains: dict[str, Any]
+    ) -> None:
+        settings = self.run(monkeypatch, (), others=("docker-ce",), grains=grains, hold=True)
         assert (settings["kept"], settings["released"]) == (["docker-ce-cli", "containerd.io"], [])
         noted = "# What the docker state holds\ndocker-ce-cli\ncontainerd.io\n"
         everything = ("docker-ce", "docker-ce-cli", "containerd.io")
-        again = self.run(monkeypatch, everything, noted=noted, others=everything, hold=True)
+        again = self.run(monkeypatch, everything, noted=noted, others=everything, grains=grains, hold=True)
         assert (again["kept"], again["released"]) == (["docker-ce-cli", "containerd.io"], [])
-        gone = self.run(monkeypatch, everything, noted=noted, others=everything)
+        gone = self.run(monkeypatch, everything, noted=noted, others=everything, grains=grains)
         assert (gone["kept"], gone["released"]) == ([], ["docker-ce-cli", "containerd.io"])
+
+    def test_nothing_is_held_where_nothing_can_hold_yet(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        settings = self.run(monkeypatch, (), others=("no plugin",), grains=ROCKY, hold=True)
+        assert settings["kept"] == ["docker-ce", "docker-ce-cli", "containerd.io"]
 
     def test_what_is_declared_no_more_is_released(self, monkeypatch: pytest.MonkeyPatch) -> None:
         noted = "docker-ce\ndocker-compose-plugin\ndocker-scan-plugin\n"
