@@ -200,7 +200,8 @@ class _Run:
         self.store.save(self.state)
 
     def _prune(self) -> None:
-        for path in gentoo_plan.of(self.mirror, self.store, self.state).expired:
+        expired = gentoo_plan.of(self.mirror, self.store, self.state).expired
+        for path in expired:
             ours = self.store.has(self.state, path)
             try:
                 size = self.store.remove(self.state, path)
@@ -209,7 +210,8 @@ class _Run:
                 del self.state["unneeded"][path]
             except MirrorError as error:
                 self.faults.append(str(error))
-        self.store.save(self.state)
+        if expired:
+            self.store.save(self.state)
 
 
 def _some(missing: dict[str, str]) -> list[str]:

@@ -138,7 +138,7 @@ import os, resource, signal, socket, sys
 assert os.getuid() == os.geteuid() == {user}, os.getuid()
 if {root}:
     assert os.getgroups() in ([], [os.getgid()]) and os.getgid() != 0, os.getgroups()
-    for path in {private!r}, {private!r} + "/secret", "/root/x", "/etc/shadow":
+    for path in {private!r}, {private!r} + "/secret", "/etc/shadow":
         try:
             os.listdir(path) if os.path.isdir(path) else open(path).read()
         except OSError:
